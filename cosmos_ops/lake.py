@@ -1,0 +1,219 @@
+"""The lake: every table, shard, adapter and score on disk, and how they are written so that a kill loses nothing.
+
+Work is done if and only if its folder holds `manifest.json`, which is written last and moved into place whole.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cosmos_ops.errors import UserError
+from cosmos_ops.hashing import file_sha256
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one finished piece of work is. `path` and `unchanged` are about this call, not stored."""
+
+    stage: str
+    key: str
+    """Hash of everything that went in: upstream data versions, settings, code version."""
+    data_version: str
+    """Hash of what came out; equal content gives an equal version."""
+    rows: int
+    files: dict[str, str]
+    """File name -> SHA-256."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    path: Path = Path()
+    unchanged: bool = False
+
+    def file(self, name: str) -> Path:
+        """Path of one of the manifest's files."""
+        return self.path / name
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a stage's writer returns: its content hash, row count and free metadata."""
+
+    data_version: str
+    rows: int
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+class Lake:
+    """Paths of the lake below one root folder."""
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root)
+
+    @property
+    def landing(self) -> Path:
+        """Folder in which the sensor looks for new drops."""
+        return self.root / "landing"
+
+    @property
+    def drops(self) -> Path:
+        return self.root / "drops"
+
+    def drop(self, name: str) -> Path:
+        return self.drops / name
+
+    def drop_stage(self, name: str, stage: str, fingerprint: str | None = None) -> Path:
+        """Folder of a data-half stage of a drop; stages that depend on the profile carry its fingerprint."""
+        folder = self.drop(name) / stage
+        return folder / fingerprint if fingerprint else folder
+
+    def drop_names(self) -> list[str]:
+        """Registered drops, sorted by name."""
+        return sorted(path.parent.name for path in self.drops.glob("*/drop.json"))
+
+    def dataset(self, version: str) -> Path:
+        return self.root / "datasets" / version
+
+    def evaluation_set(self, version: str) -> Path:
+        return self.root / "evaluation_sets" / version
+
+    def latents(self, fingerprint: str) -> Path:
+        return self.root / "latents" / fingerprint
+
+    def adapter(self, key: str) -> Path:
+        return self.root / "adapters" / key
+
+    def generations(self, key: str) -> Path:
+        return self.root / "generations" / key
+
+    def scores(self, key: str) -> Path:
+        return self.root / "scores" / key
+
+    def leaderboard(self, key: str) -> Path:
+        return self.root / "leaderboards" / key
+
+    def decision(self, key: str) -> Path:
+        return self.root / "decisions" / key
+
+    def models(self) -> Path:
+        """Folder of base models that are built here (nano)."""
+        return self.root / "models"
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a finished folder, or None where the work is not done."""
+    path = folder / MANIFEST
+    try:
+        stored = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged manifest ({error}); remove the folder, it is made again") from None
+    return Manifest(**stored, path=folder)
+
+
+def require_manifest(folder: Path, what: str, remedy: str) -> Manifest:
+    """The manifest of a finished folder; a `UserError` naming `what` is missing and the `remedy` otherwise."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(f"{what} is not there ({folder}); {remedy}")
+    return manifest
+
+
+def build_folder(folder: Path, stage: str, key: str, write: Callable[[Path], Output]) -> Manifest:
+    """Make `folder` whole or not at all, once a key.
+
+    `write` gets an empty folder, fills it and returns an `Output`. A folder that is there with the same key is returned
+    with `unchanged=True`; one with another key is replaced. Concurrent calls wait for each other.
+    """
+    with locked(folder):
+        done = read_manifest(folder)
+        if done is not None and done.key == key:
+            return replace(done, unchanged=True)
+        for stale in folder.parent.glob(f".{folder.name}.tmp-*"):
+            shutil.rmtree(stale)
+        work = folder.parent / f".{folder.name}.tmp-{uuid.uuid4().hex[:8]}"
+        work.mkdir(parents=True)
+        output = write(work)
+        manifest = write_manifest(work, stage, key, output)
+        if folder.exists():
+            old = folder.parent / f".{folder.name}.tmp-old"
+            folder.rename(old)
+            work.rename(folder)
+            shutil.rmtree(old)
+        else:
+            work.rename(folder)
+        return replace(manifest, path=folder)
+
+
+def resume_folder(folder: Path, stage: str, key: str, write: Callable[[Path], Output]) -> Manifest:
+    """Like `build_folder` for long work that continues where it stopped: `write` gets the folder itself.
+
+    `write` must skip what is whole and write each file through `atomic_write`. A folder left by another key is emptied.
+    """
+    with locked(folder):
+        done = read_manifest(folder)
+        if done is not None and done.key == key:
+            return replace(done, unchanged=True)
+        marker = folder / ".key"
+        if folder.exists() and (not marker.is_file() or marker.read_text() != key):
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(marker, key)
+        for stale in folder.rglob(".*.part-*"):
+            stale.unlink()
+        output = write(folder)
+        return replace(write_manifest(folder, stage, key, output), path=folder)
+
+
+def write_manifest(folder: Path, stage: str, key: str, output: Output) -> Manifest:
+    """Hash the folder's visible files and write `manifest.json`, last."""
+    files = {
+        str(path.relative_to(folder)): file_sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
+    manifest = Manifest(stage, key, output.data_version, output.rows, files, output.meta)
+    stored = {name: value for name, value in asdict(manifest).items() if name not in ("path", "unchanged")}
+    write_json(folder / MANIFEST, stored)
+    return manifest
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, flushed and moved over it when the block ends well, removed otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f".{path.name}.part-{uuid.uuid4().hex[:8]}"
+    try:
+        yield part
+        with open(part, "rb+") as stream:
+            os.fsync(stream.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_write(path) as part:
+        part.write_text(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented, key-sorted JSON atomically."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, default=str, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock for work on `folder`; the system frees it when the holder dies."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f".{folder.name}.lock", "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

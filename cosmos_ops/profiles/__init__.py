@@ -1,0 +1,161 @@
+"""Profiles: one YAML each in this folder, or any path. A profile is the only thing that differs between nano and the real model."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cosmos_ops.errors import UserError
+from cosmos_ops.hashing import digest
+from cosmos_ops.settings import build, read_yaml
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class BaseModelSpec:
+    """Which frozen world model, and under which terms."""
+
+    family: str
+    """Name in the registry of `WorldModel`s."""
+    source: str
+    """Hub id, local folder, or `builtin:nano`."""
+    revision: str | None = None
+    """Branch, tag or commit of the Hub repository; resolved to a commit before anything is recorded."""
+    licence: str = "unknown"
+    dtype: str = "bfloat16"
+    """Dtype of the frozen weights on an accelerator; a CPU always computes in float32."""
+    guardrail: str = "off"
+    """`off` or `nvidia` (needs the gated cosmos-guardrail package). Logged with every generation."""
+
+
+@dataclass(frozen=True)
+class ClipGeometry:
+    """The window a clip is. Sizes in pixels, rate in frames a second."""
+
+    frames: int
+    height: int
+    width: int
+    max_fps: float
+    """A faster source is resampled to this by time; a slower one keeps its own frames and rate."""
+    fit: str = "crop"
+    """`crop` (centre), `pad` or `stretch`."""
+    max_windows_per_episode: int | None = None
+    """Evenly spread when an episode holds more; None takes all."""
+
+
+@dataclass(frozen=True)
+class QualitySettings:
+    """Thresholds below or above which a camera is quarantined."""
+
+    min_frames: int | None = None
+    """Fewest frames of an episode; None asks for one whole clip."""
+    black_luma: float = 16.0
+    """A frame whose mean luma (0-255) is below this is black."""
+    max_black_fraction: float = 0.2
+    frozen_difference: float = 0.8
+    """Mean absolute luma difference (0-255) of sampled frames, in the most changed of 6 x 8 parts of the picture, below which nothing moved.
+    Compression alone makes up to 0.6 of a still picture, a slow robot more than 1."""
+    max_frozen_fraction: float = 0.9
+    sample_fps: float = 4.0
+    """Rate at which pixels are looked at."""
+
+
+@dataclass(frozen=True)
+class CaptionSettings:
+    captioner: str = "task"
+    template: str = "{task}"
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """Encoder and size of shards."""
+
+    clips_per_shard: int = 64
+    crf: int = 18
+    preset: str = "veryfast"
+    gop: int = 8
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    steps: int = 36
+    guidance: float = 7.0
+    """Cosmos convention: positive + guidance * (positive - negative)."""
+    negative_prompt: str | None = None
+    """None guides away from the dropped-text embedding of training."""
+    conditioning_latent_frames: int = 1
+    """1: image-to-world; 2: video-to-world."""
+    seeds: tuple[int, ...] = (0,)
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    max_clips: int = 50
+    min_clips: int = 2
+    """Fewer held-out clips than this cannot be evaluated: `run` says so and exits 1."""
+    metrics: tuple[str, ...] = ("psnr", "ssim", "latent_frechet", "motion")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Recipe values this profile overrides, and what the demo caps."""
+
+    max_train_clips: int | None = None
+    """Chosen by hash when there are more; None trains on all."""
+    overrides: dict[str, object] = field(default_factory=dict)
+    """Recipe setting -> value, applied to every recipe under this profile."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Base model + clip geometry + generation settings + default recipes."""
+
+    name: str
+    base_model: BaseModelSpec
+    clip: ClipGeometry
+    recipes: tuple[str, ...]
+    quality: QualitySettings = QualitySettings()
+    captions: CaptionSettings = CaptionSettings()
+    shards: ShardSettings = ShardSettings()
+    generation: GenerationSettings = GenerationSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Hash of the settings that decide the data half's bytes; part of its paths and code versions."""
+        return digest([self.clip, self.quality, self.captions, self.shards], 12)
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """Load a built-in profile by name or any YAML file by path. Raises `UserError` naming what is wrong."""
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = FOLDER / f"{name_or_path}.yaml"
+        if not path.is_file():
+            raise UserError(f"profile {name_or_path!r} does not exist; there are {', '.join(profile_names())}, or give a .yaml path")
+    profile = build(Profile, read_yaml(path), str(path))
+    _validate(profile, path)
+    return profile
+
+
+def profile_names() -> list[str]:
+    """Built-in profiles, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def _validate(profile: Profile, path: Path) -> None:
+    clip = profile.clip
+    checks = (
+        (clip.frames >= 5 and clip.frames % 4 == 1, f"clip.frames is {clip.frames}; the VAE needs 4n+1 frames, at least 5"),
+        (clip.height % 16 == 0 and clip.width % 16 == 0, "clip.height and clip.width must be multiples of 16 (VAE 8 x patch 2)"),
+        (clip.fit in ("crop", "pad", "stretch"), f"clip.fit is {clip.fit!r}; use crop, pad or stretch"),
+        (clip.max_fps > 0, "clip.max_fps must be positive"),
+        (profile.generation.conditioning_latent_frames in (1, 2), "generation.conditioning_latent_frames must be 1 or 2"),
+        (profile.base_model.guardrail in ("off", "nvidia"), "base_model.guardrail must be off or nvidia"),
+        (len(profile.recipes) > 0, "recipes names no recipe"),
+    )
+    for fine, message in checks:
+        if not fine:
+            raise UserError(f"{path}: {message}")
