@@ -1,0 +1,1 @@
+"""Simulated teleoperation: the tabletop generator behind the demo's drops."""
