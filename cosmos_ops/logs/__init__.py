@@ -1,0 +1,19 @@
+"""Robot logs in, episodes out. Importing this package registers the readers that come with the project."""
+
+from cosmos_ops.logs import lerobot
+from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, LogReader, Problem, TimedFrame, UnreadableVideo, open_log, readers, register_reader
+
+__all__ = [
+    "Camera",
+    "CameraSample",
+    "Episode",
+    "LogInfo",
+    "LogReader",
+    "Problem",
+    "TimedFrame",
+    "UnreadableVideo",
+    "lerobot",
+    "open_log",
+    "readers",
+    "register_reader",
+]

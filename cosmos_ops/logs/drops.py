@@ -1,0 +1,170 @@
+"""Drops: immutable deliveries of logs, registered in the lake by the content they had."""
+
+import json
+import re
+import shutil
+import uuid
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from cosmos_ops.errors import UserError
+from cosmos_ops.lake import Lake, locked, write_json
+from cosmos_ops.logs import open_log
+from cosmos_ops.logs.fingerprint import Files, difference, fingerprint, scan
+
+REGISTRATION = "drop.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_COPY = "source"
+
+
+@dataclass(frozen=True)
+class Drop:
+    """One registered drop. A copied drop's `uri` is inside the lake and moves with it."""
+
+    name: str
+    uri: str
+    """Absolute path of the log folder or file."""
+    format: str
+    format_version: str
+    robot: str | None
+    licence: str | None
+    fingerprint: str
+    """Hash of the content, see `fingerprint.fingerprint`."""
+    files: Files
+    copied: bool
+    allow_mixed: bool
+
+
+def register_drop(lake: Lake, path: Path | str, name: str | None = None, copy: bool = False, allow_mixed: bool = False) -> tuple[Drop, bool]:
+    """Make a drop known to the lake; returns it and whether it is new.
+
+    The same content under the same name is the drop that is there. Raises `UserError` when the path holds no readable log with at least one episode,
+    the name is bad or taken by other content, the content is registered under another name, or the robot is not the lake's and `allow_mixed` is off.
+    """
+    source = Path(path).resolve()
+    if not source.exists():
+        raise UserError(f"{path} does not exist; give the path of a log folder or file")
+    _keep_apart(lake, source)
+    name = _checked_name(name) if name is not None else slug(source.name)
+    with locked(lake.drops):
+        if (lake.drop(name) / REGISTRATION).is_file():
+            return _same_again(lake, load_drop(lake, name), source), False
+        new = _describe(source, name, allow_mixed)
+        _refuse_beside(new, [load_drop(lake, other) for other in lake.drop_names()])
+        if copy:
+            new = _copy_in(lake, new)
+        _store(lake, new)
+        return new, True
+
+
+def load_drop(lake: Lake, name: str) -> Drop:
+    """A registered drop. Raises `UserError` for a name that is not there or a damaged registration."""
+    path = lake.drop(_checked_name(name)) / REGISTRATION
+    if not path.is_file():
+        raise UserError(f"drop {name!r} is not in the lake; there are {', '.join(lake.drop_names()) or 'none'}")
+    try:
+        stored = json.loads(path.read_text())
+        files = {file: (int(size), int(mtime_ns), str(sha256)) for file, (size, mtime_ns, sha256) in stored["files"].items()}
+        uri = str(lake.drop(name).resolve() / stored["uri"]) if stored["copied"] else stored["uri"]
+        return Drop(**{**stored, "files": files, "uri": uri})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove the folder {path.parent} and ingest the drop again") from None
+
+
+def check_unchanged(lake: Lake, drop: Drop) -> None:
+    """Compare a drop's source with its registration; only files whose size or time differ are read. Raises `UserError` when it changed or is gone."""
+    source = Path(drop.uri)
+    if not source.exists():
+        raise UserError(f"the source of drop {drop.name} is gone ({source}); put it back, or remove {lake.drop(drop.name)} and ingest it again")
+    changes = difference(drop.files, scan(source, drop.files))
+    if changes:
+        raise UserError(f"drop {drop.name} changed since it was ingested: {changes}; drops are immutable, {_remedy(lake, drop.name)}")
+
+
+def slug(name: str) -> str:
+    """A drop name made from a folder's name. Raises `UserError` where nothing is left."""
+    made = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")
+    if not made:
+        raise UserError(f"no drop name can be made from {name!r}; give one with --drop")
+    return made
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UserError(f"drop name {name!r} is not allowed; use lower-case letters, digits, '.', '_' and '-', a letter or digit first")
+    return name
+
+
+def _describe(source: Path, name: str, allow_mixed: bool) -> Drop:
+    reader = open_log(source)
+    info = reader.info()
+    if next(iter(reader.episodes()), None) is None:
+        raise UserError(f"{source} holds no episode: none of the {info.declared_episodes} declared is on disk; complete the drop and try again")
+    files = scan(source)
+    return Drop(name, str(source), info.format, info.format_version, info.robot, info.licence, fingerprint(files), files, False, allow_mixed)
+
+
+def _same_again(lake: Lake, drop: Drop, source: Path) -> Drop:
+    """The registered drop, if `source` still has its content; where a drop moved, or was only touched, that is recorded."""
+    files = scan(source, drop.files if source == Path(drop.uri) else None)
+    changes = difference(drop.files, files)
+    if changes:
+        raise UserError(f"drop {drop.name} is registered with other content: {changes}; drops are immutable, {_remedy(lake, drop.name)}")
+    here = source == Path(drop.uri)
+    if drop.copied or (not here and Path(drop.uri).exists()) or (here and files == drop.files):
+        return drop
+    moved = replace(drop, uri=str(source), files=files)
+    _store(lake, moved)
+    return moved
+
+
+def _store(lake: Lake, drop: Drop) -> None:
+    uri = str(Path(drop.uri).relative_to(lake.drop(drop.name).resolve())) if drop.copied else drop.uri
+    write_json(lake.drop(drop.name) / REGISTRATION, asdict(drop) | {"uri": uri})
+
+
+def _remedy(lake: Lake, name: str) -> str:
+    stem = re.sub(r"-\d+$", "", name)
+    free = next(f"{stem}-{number}" for number in range(2, 1_000_000) if not lake.drop(f"{stem}-{number}").exists())
+    return f"restore it or ingest it under a new name: --drop {free}"
+
+
+def _refuse_beside(new: Drop, others: list[Drop]) -> None:
+    """Refuse content that is in the lake under another name, and a robot that the lake does not know."""
+    for other in others:
+        if other.fingerprint == new.fingerprint:
+            raise UserError(f"{new.uri} is in the lake already, as drop {other.name}; use that name (--drop {other.name})")
+    robots = {other.robot for other in others if other.robot}
+    if new.robot and robots and new.robot not in robots and not new.allow_mixed:
+        told = f"this drop's robot is {new.robot}, the lake's is {', '.join(sorted(robots))}"
+        raise UserError(f"{told}; use another lake, or --allow-mixed to train one model on both")
+
+
+def _keep_apart(lake: Lake, source: Path) -> None:
+    root = lake.root.resolve()
+    if root.is_relative_to(source):
+        raise UserError(f"{source} holds the lake itself ({root}); give the path of one log folder")
+    if source.is_relative_to(lake.drops.resolve()):
+        raise UserError(f"{source} lies among the lake's drops already; give the path of the delivery")
+
+
+def _copy_in(lake: Lake, drop: Drop) -> Drop:
+    """Copy the drop's files, check what arrived, and move the copy into place whole."""
+    source, folder = Path(drop.uri), lake.drop(drop.name)
+    for stale in folder.glob(f".{_COPY}.tmp-*"):
+        shutil.rmtree(stale)
+    work = folder / f".{_COPY}.tmp-{uuid.uuid4().hex[:8]}"
+    for name in drop.files:
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / name if source.is_dir() else source, work / name)
+    if source.is_file():
+        copied = scan(work / source.name)
+    else:
+        copied = scan(work)
+    if difference(drop.files, copied):
+        shutil.rmtree(work)
+        raise UserError(f"{source} changed while it was copied ({difference(drop.files, copied)}); try again when it is at rest")
+    shutil.rmtree(folder / _COPY, ignore_errors=True)
+    work.rename(folder / _COPY)
+    uri = folder.resolve() / _COPY / (source.name if source.is_file() else "")
+    return replace(drop, uri=str(uri), files=copied, copied=True)

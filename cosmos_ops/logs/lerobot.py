@@ -1,0 +1,161 @@
+"""LeRobot datasets, v2.0 (GR00T's flavour too), v2.1 and v3.0.
+
+The episode's clock is its video's: 0 at the episode's first frame. In this format telemetry row i describes frame i, so row i is at i / fps,
+whatever clock was recorded beside it: recorded timestamps may start late, jitter and drift against a video that was written at a constant rate.
+What the recorded clock says about the video's speed and cuts is reported by `telemetry.clock_problems`.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, Problem, TimedFrame, UnreadableVideo, register_reader
+from cosmos_ops.logs.lerobot_meta import INFO, Entry, Layout, VideoPlace, frame_size, read_info, whereabouts
+from cosmos_ops.logs.lerobot_v2 import LayoutV2
+from cosmos_ops.logs.lerobot_v3 import LayoutV3
+from cosmos_ops.logs.licence import find_licence
+from cosmos_ops.logs.paths import LeadsOut, inside
+from cosmos_ops.logs.telemetry import BrokenTelemetry, Rows, clock_problems, whole
+from cosmos_ops.video.decode import decode_frames, look
+
+_TASK_LABELS = ("annotation.human.action.task_description", "annotation.human.task_description", "task_index")
+_VALIDITY = "annotation.human.validity"
+_LABELS = ("frame_index", "episode_index", *_TASK_LABELS, _VALIDITY, "next.success")
+_VALID, _INVALID = {"valid"}, {"invalid", "not valid"}
+"""GR00T lists its annotators' verdicts among the tasks."""
+
+
+@register_reader
+class LeRobotReader:
+    """See `base.LogReader`. Raises `UserError` on damaged metadata; a damaged episode is delivered with its fatal problem."""
+
+    format: ClassVar[str] = "lerobot"
+
+    def __init__(self, root: Path):
+        self._root = Path(root)
+        self._info = read_info(self._root)
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return root.is_dir() and (root / INFO).exists()
+
+    def info(self) -> LogInfo:
+        declared = self._info.total_episodes if self._info.total_episodes is not None else self._layout.declared
+        found = len(self._layout.entries)
+        problems = list(self._layout.problems)
+        if declared != found:
+            problems.append(Problem("episode_count", f"{INFO} declares {declared} episodes, {found} are on disk", fatal=False))
+        return LogInfo(self.format, self._info.version, self._info.robot, find_licence(self._root, self._info.raw), declared, tuple(problems))
+
+    def episodes(self) -> Iterator[Episode]:
+        return map(self._episode, self._layout.entries)
+
+    def decode(self, episode: Episode, camera: Camera, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0) -> Iterator[TimedFrame]:
+        slack_s = 0.25 / camera.fps  # the episode's own first and last frame count even where the offset is rounded
+        length_s = self._length_s(camera)
+        stop_s = stop_s if length_s is None else min(stop_s, length_s - slack_s)
+        start_s = start_s - slack_s if start_s <= 0 else start_s
+        for time_s, image in decode_frames(self._video(camera), camera.offset_s + start_s, camera.offset_s + stop_s, threads):
+            yield TimedFrame(max(0.0, time_s - camera.offset_s), image)
+
+    def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:
+        seen = look(self._video(camera), times_s, camera.offset_s, self._length_s(camera), threads)
+        return CameraSample(seen.duration_s, (TimedFrame(time_s, image) for time_s, image in seen.frames))
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return (LayoutV3 if self._info.major == 3 else LayoutV2)(self._root, self._info)
+
+    def _length_s(self, camera: Camera) -> float | None:
+        """Where the episode's part of a shared video ends; a video of its own ends by itself."""
+        return camera.frames / camera.fps if self._layout.shares_videos else None
+
+    def _video(self, camera: Camera) -> Path:
+        try:
+            return inside(self._root, camera.path)
+        except LeadsOut as error:
+            raise UnreadableVideo(str(error)) from None
+
+    def _episode(self, entry: Entry) -> Episode:
+        fps, problems = self._info.fps, list(entry.problems)
+        rows = self._rows(entry, problems)
+        frames = len(rows) if rows else entry.length or 0
+        if rows:
+            problems += clock_problems(rows.clock_s, fps)
+            if entry.length not in (None, frames):
+                problems.append(Problem("frame_count", f"metadata declares {entry.length} frames, telemetry has {frames}", fatal=False))
+            if not (np.isfinite(rows.state).all() and np.isfinite(rows.action).all()):
+                problems.append(Problem("not_finite", "state or action holds values that are not numbers", fatal=False))
+        cameras = tuple(camera for place in entry.videos if (camera := self._camera(place, entry.length or frames, problems)))
+        empty = np.zeros((0, 0), np.float32)
+        return Episode(
+            index=entry.index,
+            frames=frames,
+            fps=fps,
+            timestamps_s=np.arange(len(rows) if rows else 0, dtype=np.float64) / fps,
+            state=rows.state if rows else empty,
+            action=rows.action if rows else empty,
+            cameras=cameras,
+            task=self._task(entry, rows, problems),
+            outcome=_outcome(rows),
+            robot=self._info.robot,
+            problems=tuple(problems),
+        )
+
+    def _rows(self, entry: Entry, problems: list[Problem]) -> Rows | None:
+        where = whereabouts(self._root, entry.data_path)
+        if where == "missing":
+            problems.append(Problem("missing_telemetry", f"{entry.data_path} does not exist"))
+            return None
+        try:
+            if where != "present":
+                raise BrokenTelemetry("the file is empty" if where == "empty" else "it is a link that leads out of the log")
+            rows = self._layout.rows(entry, _LABELS)
+            if len(rows) == 0:
+                raise BrokenTelemetry("it holds no row of this episode")
+        except BrokenTelemetry as error:
+            problems.append(Problem("broken_telemetry", f"{entry.data_path}: {error}"))
+            return None
+        return rows
+
+    def _camera(self, place: VideoPlace, frames: int, problems: list[Problem]) -> Camera | None:
+        feature = place.feature
+        where = whereabouts(self._root, place.path) if feature.refusal is None else "refused"
+        if where == "present":
+            height, width = frame_size(self._root, place)
+            return Camera(feature.name, place.path, place.offset_s, place.frames or frames, feature.fps, height, width, feature.codec)
+        code, message = {
+            "refused": ("unsupported_camera", f"camera {feature.name} cannot be used: {feature.refusal}"),
+            "missing": ("missing_video", f"{place.path} does not exist"),
+            "empty": ("unreadable", f"{place.path} is empty"),
+            "outside": ("unreadable", f"{place.path} is a link that leads out of the log"),
+        }[where]
+        problems.append(Problem(code, message, feature.name))
+        return None
+
+    def _task(self, entry: Entry, rows: Rows | None, problems: list[Problem]) -> str | None:
+        """The instruction: what the rows' task annotation points at, else the first task listed that is not a verdict."""
+        verdict = self._pointed(rows, _VALIDITY)
+        if {text.strip().lower() for text in (*entry.tasks, verdict or "")} & _INVALID:
+            problems.append(Problem("marked_invalid", "the recording's annotators marked this episode invalid"))
+        pointed = [self._pointed(rows, label) for label in _TASK_LABELS]
+        ranked = [*pointed[:-1], *entry.tasks, pointed[-1]]
+        task = next((text.strip() for text in ranked if text and text.strip() and text.strip().lower() not in _VALID | _INVALID), None)
+        if task is None:
+            problems.append(Problem("no_task", "no task text is recorded", fatal=False))
+        return task
+
+    def _pointed(self, rows: Rows | None, label: str) -> str | None:
+        index = whole(float(rows.labels[label][0])) if rows and label in rows.labels else None
+        return None if index is None else self._layout.tasks.get(index)
+
+
+def _outcome(rows: Rows | None) -> str | None:
+    """`success` or `failure` where the simulator or operator recorded it."""
+    recorded = rows.labels.get("next.success") if rows else None
+    if recorded is None or not np.isfinite(recorded).any():
+        return None
+    return "success" if np.nanmax(recorded) > 0 else "failure"

@@ -1,0 +1,116 @@
+"""Telemetry rows of one episode: from Parquet columns to arrays, and what their recorded clock says about the video."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cosmos_ops.logs.base import Problem
+
+DRIFT_TOLERANCE_S = 0.5
+"""A recorded clock that ends further than this from the video's is worth a word."""
+MAX_DRIFT_FRACTION = 0.25
+"""Drift over the episode's length above which the declared rate is wrong, so the video does not show real speed."""
+MAX_GAP_S = 1.0
+"""A longer pause between two rows is a cut in the video."""
+_READABLE = (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError)
+
+
+class BrokenTelemetry(Exception):
+    """Rows that cannot be read; the message says why in one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Telemetry as stored, in row order. `clock_s` is None where no timestamp was recorded."""
+
+    state: np.ndarray
+    action: np.ndarray
+    clock_s: np.ndarray | None
+    labels: dict[str, np.ndarray]
+    """Other scalar columns that were asked for, where they exist."""
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def select(self, rows: np.ndarray) -> "Rows":
+        """The rows at these positions, in the order of `frame_index` where there is one."""
+        if "frame_index" in self.labels:
+            rows = rows[np.argsort(self.labels["frame_index"][rows], kind="stable")]
+        clock_s = None if self.clock_s is None else self.clock_s[rows]
+        return Rows(self.state[rows], self.action[rows], clock_s, {name: values[rows] for name, values in self.labels.items()})
+
+
+def read_rows(path: Path, labels: tuple[str, ...]) -> Rows:
+    """State, action, clock and the named label columns of a Parquet file. Raises `BrokenTelemetry`."""
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            state, action = _columns(names, "observation.state"), _columns(names, "action")
+            scalars = [name for name in ("timestamp", *labels) if name in names]
+            table = file.read(columns=list(dict.fromkeys([*state, *action, *scalars])))
+        clock = _matrix(table, ["timestamp"], np.float64)[:, 0] if "timestamp" in scalars else None
+        return Rows(
+            _matrix(table, state, np.float32), _matrix(table, action, np.float32), clock, {name: _scalar(table, name) for name in labels if name in names}
+        )
+    except _READABLE as error:
+        raise BrokenTelemetry(" ".join(str(error).split())[:200] or type(error).__name__) from None
+
+
+def clock_problems(clock_s: np.ndarray | None, fps: float) -> list[Problem]:
+    """What the recorded clock says of an episode whose row i describes frame i of a video at a constant `fps`.
+
+    Jitter is normal and passes. Drift is shown; rows are aligned to frames one by one, so nothing shifts. A pause, a clock that runs backwards and a
+    rate far from the declared one are fatal: the video then has a cut or the wrong speed.
+    """
+    if clock_s is None or len(clock_s) < 2:
+        return []
+    steps = np.diff(clock_s)
+    if not np.isfinite(clock_s).all() or (steps <= 0).any():
+        return [Problem("broken_clock", "recorded timestamps are not finite or do not increase, so the order of the rows is not known")]
+    span_s = (len(clock_s) - 1) / fps
+    drift_s = float(clock_s[-1] - clock_s[0]) - span_s
+    if steps.max() > max(MAX_GAP_S, 2.0 / fps):
+        row = int(steps.argmax())
+        return [Problem("clock_gap", f"recording paused for {steps[row]:.1f} s after row {row}, the video has a cut there")]
+    if abs(drift_s) <= DRIFT_TOLERANCE_S:
+        return []
+    message = f"recorded clock ends {abs(drift_s):.1f} s {'after' if drift_s > 0 else 'before'} the video's of {span_s + 1 / fps:.1f} s"
+    if abs(drift_s) > MAX_DRIFT_FRACTION * span_s:
+        return [Problem("clock_drift", f"{message}; the declared rate of {fps:g} frames a second is wrong")]
+    return [Problem("clock_drift", f"{message}; rows are aligned to frames one by one", fatal=False)]
+
+
+def _columns(names: list[str], feature: str) -> list[str]:
+    """The feature's own column, or its parts (`action.arm`, `action.hand`) in name order."""
+    return [feature] if feature in names else sorted(name for name in names if name.startswith(feature + "."))
+
+
+def _matrix(table: pa.Table, names: list[str], dtype) -> np.ndarray:
+    """[T, D] from columns of numbers or of equally long lists of numbers; nulls become NaN."""
+    parts = [np.zeros((table.num_rows, 0), dtype)]
+    for name in names:
+        column = table[name].combine_chunks()
+        width = 1
+        while pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
+            lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+            if len(lengths) > 1 or None in lengths:
+                raise ValueError(f"column {name} has rows of different lengths")
+            width *= lengths[0] if lengths else 1
+            column = pc.list_flatten(column)
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        parts.append(values.astype(dtype).reshape(table.num_rows, width))
+    return np.concatenate(parts, axis=1)
+
+
+def _scalar(table: pa.Table, name: str) -> np.ndarray:
+    return _matrix(table, [name], np.float64)[:, 0]
+
+
+def whole(value: float) -> int | None:
+    """A stored index as an integer, None where it is none."""
+    return int(value) if math.isfinite(value) and value == int(value) else None

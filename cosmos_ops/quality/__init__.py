@@ -1,0 +1,1 @@
+"""Which cameras of which episodes are good enough to learn from."""

@@ -1,0 +1,184 @@
+"""Decoding by presentation time: a stretch of a video frame by frame, or a cheap look at some of its frames.
+
+Times are seconds after the first frame of the file. Files are opened as containers only: a playlist dressed as a video is not followed.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from cosmos_ops.video.frames import UnreadableVideo
+
+TIME_SLACK_S = 1e-4
+"""Clocks of containers are rational and coarse; two times closer than this are the same."""
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg"
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video's header says; nothing decoded."""
+
+    codec: str
+    height: int
+    width: int
+    fps: float
+    frames: int
+    """0 where the container does not say."""
+    duration_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Some frames of a stretch of video, in order, each with its time after the stretch's start."""
+
+    duration_s: float
+    """Length of the stretch that is really there, the last frame included."""
+    frames: Iterator[tuple[float, av.VideoFrame]]
+
+
+def probe_video(path: Path) -> VideoFacts:
+    """Read a video's header. Raises `UnreadableVideo`."""
+    with _opened(path, threads=1) as (_, stream):
+        context = stream.codec_context
+        duration_s = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        return VideoFacts(context.codec.canonical_name, context.height, context.width, _rate(stream), stream.frames, duration_s)
+
+
+def decode_frames(path: Path, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Every frame with start_s <= time < stop_s, in order, as (time in seconds, frame).
+
+    Seeks to the keyframe before `start_s`. `threads` is the decoder's, 0 lets it choose. Raises `UnreadableVideo` when the file cannot be
+    decoded, a frame of the stretch is damaged, or the file ends before its header says.
+    """
+    with _opened(path, threads) as (container, stream):
+        _seek(container, stream, start_s)
+        end_s = 0.0
+        for frame in container.decode(stream):
+            time_s = _time_s(frame, stream, path)
+            if time_s >= stop_s - TIME_SLACK_S:
+                return
+            end_s = time_s + _duration_s(frame, stream)
+            if time_s >= start_s - TIME_SLACK_S:
+                yield time_s, _sound(frame, time_s, path)
+        _check_whole(stream, end_s, stop_s, path)
+
+
+def look(path: Path, times_s: Sequence[float], start_s: float = 0.0, length_s: float | None = None, threads: int = 0) -> Look:
+    """About one frame near each of `times_s` (ascending, seconds after `start_s`) of the stretch that starts at `start_s`.
+
+    Where keyframes lie close enough only keyframes are decoded, otherwise the whole stretch is. `length_s` None goes to the file's end.
+    Reads the stretch's packets at once, decodes as the frames are taken. Raises `UnreadableVideo`, also while iterating.
+    """
+    looking = _look(path, np.asarray(times_s, dtype=float), start_s, float("inf") if length_s is None else start_s + length_s, threads)
+    return Look(next(looking), looking)
+
+
+def _look(path: Path, wanted_s: np.ndarray, start_s: float, stop_s: float, threads: int) -> Iterator:
+    """First the stretch's duration in seconds, then (time, frame) pairs. Packets must not outlive their container, hence one generator."""
+    with _opened(path, threads) as (container, stream):
+        slack_s = 0.25 / _rate(stream)
+        _seek(container, stream, start_s)
+        packets, end_s = [], start_s
+        for packet in container.demux(stream):
+            if packet.pts is None or packet.dts is None:
+                continue
+            if _seconds(packet.dts, stream) >= stop_s - slack_s:
+                break
+            packets.append(packet)
+            if _seconds(packet.pts, stream) < stop_s - slack_s:
+                end_s = max(end_s, _seconds(packet.pts, stream) + _duration_s(packet, stream))
+        else:
+            _check_whole(stream, end_s, stop_s, path)
+        inside = [packet for packet in packets if start_s - slack_s <= _seconds(packet.pts, stream) < stop_s - slack_s]
+        if not inside:
+            raise UnreadableVideo(f"{path.name} has no frame between {start_s:.2f} s and {stop_s:.2f} s")
+        yield end_s - start_s
+        keys = _key_packets(inside, wanted_s + start_s, stream)
+        place = 0
+        for packet in [*(keys or packets), None]:
+            for frame in stream.codec_context.decode(packet):
+                time_s = _time_s(frame, stream, path)
+                if time_s < start_s - slack_s or time_s >= stop_s - slack_s:
+                    continue
+                since_s = max(0.0, time_s - start_s)
+                if not keys:
+                    if place >= len(wanted_s) or since_s < wanted_s[place] - TIME_SLACK_S:
+                        continue
+                    place += int(np.searchsorted(wanted_s[place:], since_s + TIME_SLACK_S))
+                yield since_s, _sound(frame, time_s, path)
+
+
+def _key_packets(packets: list, wanted_s: np.ndarray, stream) -> list | None:
+    """The keyframes nearest to the wanted times, each once; None when some lie further off than half the wanted spacing."""
+    keys = [packet for packet in packets if packet.is_keyframe]
+    if not keys or len(wanted_s) < 2:
+        return None
+    times_s = np.array([_seconds(packet.pts, stream) for packet in keys])
+    there_s = np.minimum(wanted_s, max(_seconds(packet.pts, stream) for packet in packets))
+    nearest = np.abs(times_s[None, :] - there_s[:, None]).argmin(axis=1)
+    if np.abs(times_s[nearest] - there_s).max() > 0.5 * float(np.diff(wanted_s).max()):
+        return None
+    return [keys[i] for i in sorted(set(nearest.tolist()))]
+
+
+@contextlib.contextmanager
+def _opened(path: Path, threads: int):
+    """(container, first video stream), with every failure of the library turned into `UnreadableVideo`."""
+    try:
+        with av.open(f"file:{path}", options={"format_whitelist": _CONTAINERS}) as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is None:
+                raise UnreadableVideo(f"{path.name} holds no video stream")
+            if stream.codec_context is None:
+                raise UnreadableVideo(f"{path.name} is in a codec that this build cannot decode")
+            stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = threads
+            yield container, stream
+    except (av.FFmpegError, OSError, ValueError, ArithmeticError) as error:
+        raise UnreadableVideo(f"{path.name}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+
+
+def _seek(container, stream, start_s: float) -> None:
+    if start_s > 0:
+        container.seek(int(start_s / stream.time_base) + (stream.start_time or 0), stream=stream, backward=True)
+
+
+def _seconds(pts: int, stream) -> float:
+    return float((pts - (stream.start_time or 0)) * stream.time_base)
+
+
+def _time_s(frame, stream, path: Path) -> float:
+    if frame.pts is None:
+        raise UnreadableVideo(f"{path.name} has frames without a time")
+    return _seconds(frame.pts, stream)
+
+
+def _rate(stream) -> float:
+    rate = stream.average_rate or stream.guessed_rate
+    return float(rate) if rate else 25.0
+
+
+def _duration_s(part, stream) -> float:
+    """How long a frame or packet lasts; one period where it does not say."""
+    return float(part.duration * stream.time_base) if part.duration else 1.0 / _rate(stream)
+
+
+def _sound(frame, time_s: float, path: Path):
+    if frame.is_corrupt:
+        raise UnreadableVideo(f"{path.name}: the frame at {time_s:.2f} s is damaged")
+    return frame
+
+
+def _check_whole(stream, end_s: float, stop_s: float, path: Path) -> None:
+    """A file cut short keeps its header: compare where the frames ended with where they should."""
+    should_s = float(stream.duration * stream.time_base) if stream.duration else 0.0
+    if end_s + 1.5 / _rate(stream) < min(should_s, stop_s):
+        raise UnreadableVideo(f"{path.name} ends at {end_s:.2f} s of {should_s:.2f} s: the file is cut short")
