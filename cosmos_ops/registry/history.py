@@ -1,0 +1,103 @@
+"""Who was champion when, and why: kept in a tag of the registered model, next to the alias it explains.
+
+Moving the alias takes several calls to MLflow. The move is written down before the first and crossed out after the last, so that the
+next command finishes one that was killed in between.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from cosmos_ops.registry.names import CHAMPION
+
+HISTORY = "cosmos.history"
+INTENT = "cosmos.intent"
+_TAG_CHARACTERS = 5000
+"""MLflow's databases hold no more in a registered model's tag: the oldest entries go first."""
+_REASON_CHARACTERS = 300
+
+Entry = dict[str, Any]
+"""`time` (ISO, UTC), `version` (None: no champion), `action` (promote, force, rollback, found), `reason`, and `decision` where one asked for it."""
+
+
+def new_entry(version: int | None, action: str, reason: str, decision: str | None = None) -> Entry:
+    """An entry made now."""
+    short = reason if len(reason) <= _REASON_CHARACTERS else f"{reason[: _REASON_CHARACTERS - 1]}…"
+    entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "version": version, "action": action, "reason": short}
+    return entry | ({"decision": decision} if decision else {})
+
+
+def read_history(client: MlflowClient, model: str) -> list[Entry]:
+    """Entries of a registered model, oldest first."""
+    return json.loads(client.get_registered_model(model).tags.get(HISTORY, "[]"))
+
+
+def move_champion(client: MlflowClient, model: str, entry: Entry) -> None:
+    """Give the champion alias to the entry's version and remember it. Call `settle` before."""
+    client.set_registered_model_tag(model, INTENT, json.dumps(entry))
+    finish_move(client, model, entry)
+
+
+def finish_move(client: MlflowClient, model: str, entry: Entry) -> None:
+    """The part of a move that comes after its intent was written; any number of times gives the same end."""
+    client.set_registered_model_alias(model, CHAMPION, str(entry["version"]))
+    append(client, model, entry)
+    client.delete_registered_model_tag(model, INTENT)
+
+
+def settle(client: MlflowClient, model: str) -> Entry | None:
+    """Finish a move that was interrupted, and return it; note a champion that something else made.
+
+    Returns None when no move of ours was left open.
+    """
+    registered = client.get_registered_model(model)
+    if INTENT in registered.tags:
+        entry = json.loads(registered.tags[INTENT])
+        if version_exists(client, model, entry["version"]):
+            finish_move(client, model, entry)
+            return entry
+        client.delete_registered_model_tag(model, INTENT)
+    holder = registered.aliases.get(CHAMPION)
+    holder = None if holder is None else int(holder)
+    stack = reigns(json.loads(registered.tags.get(HISTORY, "[]")))
+    if holder != (stack[-1] if stack else None):
+        append(client, model, new_entry(holder, "found", f"the alias was {'moved' if holder else 'removed'} outside of this project"))
+    return None
+
+
+def reigns(entries: list[Entry]) -> list[int | None]:
+    """Champions on top of each other, the present one last: a promotion adds one, a rollback takes one or more away."""
+    stack: list[int | None] = []
+    for entry in entries:
+        if entry["action"] == "rollback":
+            del stack[-1:]
+            while stack and stack[-1] != entry["version"]:
+                del stack[-1]
+        if not stack or stack[-1] != entry["version"]:
+            stack.append(entry["version"])
+    return stack
+
+
+def append(client: MlflowClient, model: str, entry: Entry) -> None:
+    """Add an entry unless it is there."""
+    entries = read_history(client, model)
+    if entry in entries:
+        return
+    entries.append(entry)
+    while len(text := json.dumps(entries, ensure_ascii=False)) > _TAG_CHARACTERS:
+        del entries[0]
+    client.set_registered_model_tag(model, HISTORY, text)
+
+
+def version_exists(client: MlflowClient, model: str, version: int) -> bool:
+    """False for a version that was deleted."""
+    try:
+        client.get_model_version(model, str(version))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True

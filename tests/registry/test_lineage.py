@@ -1,0 +1,123 @@
+"""Lineage both ways over a real lake and a real registry."""
+
+import json
+
+import pytest
+
+from cosmos_ops.errors import UserError
+from cosmos_ops.registry.lineage import lineage_of, lineage_of_episode, lineage_tree
+from cosmos_ops.registry.promote import rollback
+from tests.registry.conftest import EVALUATION_SET, FIRST, SECOND
+from tests.registry.test_promote import MODEL, run
+
+DESIGNED = (
+    "alias name version run_id dagster_run_id base_model base_revision base_licence recipe code_version git_commit dataset_version evaluation_set drops "
+    "data_licences episodes captioner scores"
+).split()
+
+
+@pytest.fixture
+def champions(house):
+    """Version 1 (lora-r8 on the first drop) and champion version 2 (dora-r8 on both)."""
+    run(house, {"lora-r8": 0.3}, house.dataset(FIRST))
+    _, _, holder = run(house, {"dora-r8": 0.5}, house.dataset(FIRST, SECOND))
+    return holder
+
+
+def test_the_champions_lineage_is_whole(house, champions):
+    found = lineage_of(house.lake, house.tracking, house.profile, "champion")
+    assert not [key for key in DESIGNED if not found[key]]
+    assert (found["alias"], found["name"], found["version"], found["run_id"], found["recipe"]) == ("champion", MODEL, 2, champions["run_id"], "dora-r8")
+    assert (found["base_model"], found["base_revision"], found["base_licence"]) == ("builtin:nano", "b" * 40, "Apache-2.0")
+    assert (found["dagster_run_id"], found["code_version"], found["git_commit"]) == ("dagster-run-1", "0.1.0", "c" * 40)
+    assert (found["dataset_version"], found["evaluation_set"]) == (house.dataset(FIRST, SECOND), EVALUATION_SET)
+    assert (found["drops"], found["data_licences"]) == (["monday", "tuesday"], {"monday": "CC-BY-4.0", "tuesday": "unknown"})
+    assert found["episodes"] == {"train": ["ep-a", "ep-b", "ep-f"], "validation": ["ep-c"], "test": ["ep-d", "ep-e", "ep-g"]}
+    assert found["captioner"] == "task" and found["scores"]["psnr"] == {"mean": 20.5, "low": 20.45, "high": 20.55, "n": 12}
+    json.dumps(found)
+
+
+def test_every_reference_leads_to_the_same_adapter(house, champions):
+    adapter = house.adapter("dora-r8", house.dataset(FIRST, SECOND))
+    whole = lineage_of(house.lake, house.tracking, house.profile, "champion")
+    for ref in ("2", champions["run_id"], adapter.key, str(adapter.path)):
+        assert lineage_of(house.lake, house.tracking, house.profile, ref) == whole
+    assert lineage_of(house.lake, house.tracking, house.profile, "1")["alias"] is None
+
+
+def test_an_adapter_that_was_only_trained_has_lineage_without_a_version(house, dataset):
+    run_id, _ = house.record(house.adapter("lora-r8", dataset))
+    found = lineage_of(house.lake, house.tracking, house.profile, run_id)
+    assert (found["name"], found["version"], found["alias"], found["scores"], found["evaluation_set"]) == (None, None, None, None, None)
+    assert found["drops"] == ["monday"] and found["recipe"] == "lora-r8"
+    assert lineage_tree(found).startswith(f"unregistered adapter run {run_id}")
+
+
+@pytest.mark.parametrize("episode", ["ep-a", "ep-c"])
+def test_a_training_or_validation_episode_leads_to_both_adapters(house, champions, episode):
+    found = lineage_of_episode(house.lake, house.tracking, episode)
+    assert [(made["name"], made["version"], made["aliases"]) for made in found["adapters"]] == [(MODEL, 1, []), (MODEL, 2, ["champion"])]
+    assert found["adapters"][1]["run_id"] == champions["run_id"]
+    rollback(house.lake, house.tracking, house.profile)
+    assert [made["aliases"] for made in lineage_of_episode(house.lake, house.tracking, episode)["adapters"]] == [["champion"], []]
+
+
+def test_an_episode_of_the_second_drop_leads_to_the_second_adapter_only(house, champions):
+    found = lineage_of_episode(house.lake, house.tracking, "ep-f")
+    assert (found["drop"], found["clips"]) == ("tuesday", ["ep-f-top-0", "ep-f-top-1"])
+    assert found["shards"] == [f"drops/tuesday/shards/{house.profile.data_fingerprint}/shard-00000.tar"]
+    assert found["dataset_versions"] == [house.dataset(FIRST, SECOND)] and [made["version"] for made in found["adapters"]] == [2]
+
+
+def test_a_test_episode_shows_its_data_and_leads_to_no_adapter(house, champions):
+    found = lineage_of_episode(house.lake, house.tracking, "ep-d")
+    assert found["adapters"] == [] and len(found["clips"]) == 2 and len(found["shards"]) == 1 and len(found["dataset_versions"]) == 2
+    assert set(found["splits"].values()) == {"test"} and lineage_tree(found).endswith("└─ no adapter saw it in training")
+
+
+def test_a_quarantined_episode_is_known_and_went_nowhere(house, champions):
+    from dataclasses import replace
+
+    from tests.registry.conftest import table
+
+    split = replace(SECOND, drop="friday", train=("ep-x",), test=())
+    house.drop(split)
+    fingerprint = house.profile.data_fingerprint
+    empty = [{"clip_id": "other", "drop": "friday", "episode_id": "ep-y", "split": "train", "shard": "shard-00000.tar", "captioner": "task"}]
+    table(house.lake.drop_stage("friday", "clips", fingerprint), "clips.parquet", empty)
+    table(house.lake.drop_stage("friday", "shards", fingerprint), "index.parquet", empty)
+    found = lineage_of_episode(house.lake, house.tracking, "ep-x")
+    assert (found["drop"], found["clips"], found["shards"], found["dataset_versions"], found["adapters"]) == ("friday", [], [], [], [])
+
+
+def test_references_that_lead_nowhere_say_what_to_do(house, champions, tmp_path):
+    with pytest.raises(UserError, match="holds episode 'nope'.*cosmos-ops inspect PATH"):
+        lineage_of_episode(house.lake, house.tracking, "nope")
+    for ref, said in (
+        ("challenger", "has no challenger; there are versions 1, 2"),
+        ("12", "has no version 12"),
+        ("what", "'what' is no adapter"),
+        ("0" * 32, "is no adapter"),
+    ):
+        with pytest.raises(UserError, match=said):
+            lineage_of(house.lake, house.tracking, house.profile, ref)
+
+
+def test_a_lake_without_the_dataset_says_so(house, champions):
+    house.lake.dataset(house.dataset(FIRST, SECOND)).rename(house.lake.root / "elsewhere")
+    with pytest.raises(UserError, match="is not there .*use the lake that it was made in"):
+        lineage_of(house.lake, house.tracking, house.profile, "champion")
+
+
+def test_the_trees_name_what_matters(house, champions):
+    tree = lineage_tree(lineage_of(house.lake, house.tracking, house.profile, "champion"))
+    for text in (
+        f"{MODEL} version 2 (champion)",
+        "3 train, 1 validation, 3 test episodes",
+        "drop tuesday (unknown)",
+        "psnr 20.5 [20.45, 20.55] n=12",
+        "gate passed: every check",
+    ):
+        assert text in tree
+    tree = lineage_tree(lineage_of_episode(house.lake, house.tracking, "ep-a"))
+    assert tree.splitlines()[0] == "episode ep-a" and tree.splitlines()[-1].startswith(f"└─ adapter {MODEL} version 2 (champion) run ")
