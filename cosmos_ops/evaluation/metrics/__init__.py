@@ -1,0 +1,64 @@
+"""Metrics of generated video. Adding one is one file here that calls `register`; every module of this folder is found by itself.
+
+`psnr` and `ssim` are columns of the same names; the metric `motion` is measured once and gives the two columns `motion_ratio` and
+`motion_epe`; `latent_frechet` is one number for the whole set. Metrics whose weights are not part of the project are declared with
+the reason, so that they are reported as not available and never replaced by something else under their name.
+"""
+
+import importlib
+import pkgutil
+
+from cosmos_ops.evaluation.metrics.base import (
+    Column,
+    Metric,
+    SampleMetric,
+    SetMetric,
+    UnavailableMetric,
+    conditioning_pixel_frames,
+    register,
+    registered,
+)
+
+__all__ = [
+    "Column",
+    "Metric",
+    "SampleMetric",
+    "SetMetric",
+    "UnavailableMetric",
+    "all_metrics",
+    "columns",
+    "conditioning_pixel_frames",
+    "register",
+    "resolve_metrics",
+]
+
+for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{_module}")
+
+
+def all_metrics() -> dict[str, Metric]:
+    """Every declared metric by name, unavailable ones included."""
+    return registered()
+
+
+def resolve_metrics(names: tuple[str, ...]) -> tuple[list[SampleMetric], list[SetMetric], dict[str, str]]:
+    """Split a profile's metric names into per-sample metrics, set-level metrics and the unavailable ones (name -> reason).
+
+    Raises `UserError` for a name nobody declares.
+    """
+    from cosmos_ops.errors import UserError
+
+    known = registered()
+    for name in names:
+        if name not in known:
+            raise UserError(f"evaluation.metrics: {name!r} is unknown; known are {', '.join(sorted(known))}")
+    chosen = [known[name] for name in dict.fromkeys(names)]
+    sample = [metric for metric in chosen if isinstance(metric, SampleMetric)]
+    whole = [metric for metric in chosen if isinstance(metric, SetMetric)]
+    unavailable = {metric.name: metric.reason for metric in chosen if isinstance(metric, UnavailableMetric)}
+    return sample, whole, unavailable
+
+
+def columns() -> dict[str, Column]:
+    """Every column that can appear in a scores table, by name."""
+    return {column.name: column for metric in registered().values() if not isinstance(metric, UnavailableMetric) for column in metric.columns}

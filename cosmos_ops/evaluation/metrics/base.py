@@ -1,0 +1,95 @@
+"""What a metric is: its columns with their directions, its level, and the functions that measure it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of a metric as it appears in tables and on the leaderboard."""
+
+    name: str
+    best: Literal["higher", "lower", "one"]
+    """Which way is better; `one`: the nearer to 1, on a logarithmic scale."""
+    unit: str
+    meaning: str
+    """One sentence for readers of the report."""
+    digits: int = 3
+    """Decimals shown."""
+
+    def goodness(self, values: np.ndarray) -> np.ndarray:
+        """The values turned so that a positive difference is an improvement: v, -v, or -|ln v|."""
+        values = np.asarray(values, float)
+        if self.best == "higher":
+            return values
+        return -values if self.best == "lower" else -np.abs(np.log(values))
+
+
+@dataclass(frozen=True)
+class SampleMetric:
+    """Measured on one generated video against its real continuation.
+
+    `reference(real, first)` prepares what depends on the real video alone (once a clip, whatever the number of seeds);
+    `measure(reference, generated, first)` returns column -> value. Frames are uint8 [T, H, W, 3]; `first` is the index of the
+    first frame that was generated, all before it are conditioning and must not count.
+    """
+
+    name: str
+    version: str
+    columns: tuple[Column, ...]
+    reference: Callable[[np.ndarray, int], Any]
+    measure: Callable[[Any, np.ndarray, int], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class SetMetric:
+    """Measured on the whole evaluation set at once, from one feature vector a video.
+
+    `features(latents, first)`: [C, t, h, w] float and the first generated latent frame -> float64 [d].
+    `distance(real, generated, weights)`: [n, d], [n, d] and non-negative integer sample weights [R, n] -> [R] distances,
+    one for each row of weights (a row of ones is the set itself, others are resamples).
+    """
+
+    name: str
+    version: str
+    columns: tuple[Column, ...]
+    features: Callable[[np.ndarray, int], np.ndarray]
+    distance: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    min_samples: int
+    """Fewest samples for which an interval is given; below it the interval is withheld."""
+
+
+@dataclass(frozen=True)
+class UnavailableMetric:
+    """A metric people will look for that cannot be measured here, and why."""
+
+    name: str
+    reason: str
+
+
+Metric = SampleMetric | SetMetric | UnavailableMetric
+_METRICS: dict[str, Metric] = {}
+
+
+def register(metric: Metric) -> Metric:
+    """Make a metric known under its name."""
+    _METRICS[metric.name] = metric
+    return metric
+
+
+def registered() -> dict[str, Metric]:
+    """Registered metrics by name, in order of registration."""
+    return dict(_METRICS)
+
+
+def conditioning_pixel_frames(conditioning_latent_frames: int, frames: int, latent_frames: int) -> int:
+    """Pixel frames that the first n latent frames stand for: 1 + s (n - 1), s = (frames - 1) / (latent frames - 1).
+
+    A causal video VAE codes the first frame alone and then s frames at a time; for Wan's VAE s = 4, so 4 (n - 1) + 1.
+    """
+    if latent_frames <= conditioning_latent_frames:
+        raise ValueError(f"{conditioning_latent_frames} conditioning latent frames of {latent_frames} leave nothing to generate")
+    return 1 + (conditioning_latent_frames - 1) * (frames - 1) // (latent_frames - 1)

@@ -1,0 +1,136 @@
+"""One report.html of a leaderboard: numbers, plots and synchronised videos in a single file that opens from disk, no network needed."""
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from cosmos_ops.evaluation.estimates import Scores
+from cosmos_ops.evaluation.metrics import columns
+from cosmos_ops.evaluation.plot import shown_contenders
+from cosmos_ops.evaluation.report_clips import choose, embed, rank
+from cosmos_ops.evaluation.report_parts import BASE, arrow, differences_section, losses_section, scores_section, strips_section, videos_section
+from cosmos_ops.evaluation.samples import read_samples
+from cosmos_ops.lake import Lake, Manifest, write_text
+from cosmos_ops.profiles import Profile
+
+PAGE = Path(__file__).parent / "page"
+_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+"""The browser itself refuses to load anything from elsewhere."""
+_NOT_SCORED = "Videos on this page are encoded again for viewing; scores come from the stored ones."
+
+
+def write_report(
+    path: Path,
+    lake: Lake,
+    profile: Profile,
+    dataset_version: str,
+    evaluation_version: str,
+    scoreboard: dict[str, Any],
+    tables: dict[str, Scores],
+    generations: dict[str, Manifest],
+    adapters: dict[str, Manifest],
+) -> None:
+    """Write the report of a scoreboard. `tables`, `generations` and `adapters` are by contender; base has no adapter."""
+    names = shown_contenders(scoreboard)
+    ranking = rank(tables, names, BASE)
+    clips = embed(lake, read_samples(lake, evaluation_version), choose(ranking), tables, generations, names) if ranking else []
+    sections = [
+        _verdicts(profile, scoreboard, names),
+        _lineage(profile, dataset_version, evaluation_version, scoreboard, names, generations, adapters),
+        scores_section(scoreboard, names),
+        differences_section(scoreboard, names),
+        losses_section({name: adapters[name] for name in names if name in adapters}, names),
+        videos_section(clips, ranking, names, len(tables[BASE].sample_keys)) if ranking else "",
+        strips_section(clips),
+        _cost(scoreboard, names),
+        _notes(scoreboard),
+    ]
+    head = [
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        f"<title>{escape(f'Leaderboard, {profile.name}')}</title>",
+        f"<style>{(PAGE / 'report.css').read_text()}</style>",
+    ]
+    script = f"<script>{(PAGE / 'report.js').read_text()}</script>"
+    write_text(path, f'<!doctype html>\n<html lang="en"><head>{"".join(head)}</head><body><main>{"".join(sections)}</main>{script}</body></html>\n')
+
+
+def _verdicts(profile: Profile, board: dict[str, Any], names: list[str]) -> str:
+    lines = "".join(f"<li>{_verdict(name, board['paired'][name])}</li>" for name in names if name in board["paired"])
+    return f'<h1>Leaderboard</h1><p class="soft">profile {escape(profile.name)}</p><ul class="verdicts">{lines}</ul>'
+
+
+def _verdict(name: str, paired: dict[str, dict]) -> str:
+    better = [metric for metric, entry in paired.items() if entry["low"] is not None and entry["low"] > 0]
+    worse = [metric for metric, entry in paired.items() if entry["high"] is not None and entry["high"] < 0]
+    undecided = [metric for metric in paired if metric not in better and metric not in worse]
+    parts = []
+    if better:
+        parts.append(f'<span class="good">better than base</span> on {", ".join(better)}')
+    if worse:
+        parts.append(f'<span class="bad">worse than base</span> on {", ".join(worse)}')
+    if undecided:
+        parts.append(f"undecided on {', '.join(undecided)}")
+    return f"<strong>{escape(name)}</strong>: {'; '.join(parts)}"
+
+
+def _lineage(
+    profile: Profile,
+    dataset_version: str,
+    evaluation_version: str,
+    board: dict[str, Any],
+    names: list[str],
+    generations: dict[str, Manifest],
+    adapters: dict[str, Manifest],
+) -> str:
+    first = next(iter(board["scores"][BASE].values()))
+    spec, clip, generation = profile.base_model, profile.clip, profile.generation
+    given = f"first {generation.conditioning_latent_frames} latent frame{'s' if generation.conditioning_latent_frames > 1 else ''} given"
+    facts = {
+        "dataset version": _code(dataset_version),
+        "evaluation set": _code(evaluation_version),
+        "samples": f"{first['n']} of {first['clusters']} held-out episodes",
+        "base model": escape(f"{spec.source} ({spec.licence})"),
+        "base revision": _code(str(generations[BASE].meta["weights"]["base_revision"])),
+        "clip": escape(f"{clip.frames} frames, {clip.height} × {clip.width} px"),
+        "generation": escape(f"{generation.steps} steps, guidance {generation.guidance:g}, {given}"),
+        "guardrail": escape(spec.guardrail),
+    }
+    for name in names:
+        if name in adapters:
+            facts[f"adapter {name}"] = f"{_code(adapters[name].key)}, weights {_code(adapters[name].data_version)}"
+    for again, kept in board["same_as"].items():
+        facts[again] = f"the same weights as {escape(kept)}"
+    entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in facts.items())
+    return f'<dl class="facts card">{entries}</dl>'
+
+
+def _cost(board: dict[str, Any], names: list[str]) -> str:
+    rows = []
+    for name in names:
+        cost = board["cost"][name]
+        memory = cost["peak_memory_bytes"]
+        cells = (
+            f"{cost['seconds_per_video']:.2f} s",
+            f"{cost['compute_s_per_video_s']:.2f} s",
+            "not measured" if memory is None else f"{memory / 2**30:.2f} GiB",
+            f"{cost['device']}, {cost['precision']}",
+        )
+        rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>')
+    head = "<th>contender</th><th>time for a video</th><th>time for a second of video</th><th>peak memory</th><th>device</th>"
+    return f'<h2>Cost of generation</h2><div class="card wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _notes(board: dict[str, Any]) -> str:
+    meanings = [(f"{metric} {arrow(metric)}", columns()[metric].meaning) for metric in board["scores"][BASE]]
+    meanings += [(name, f"not available: {reason}") for name, reason in board["unavailable"].items()]
+    rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td class="text">{escape(text)}</td></tr>' for name, text in meanings)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in (*board["notes"], _NOT_SCORED))
+    return (
+        f'<h2>What the numbers are</h2><div class="card wide"><table><tbody>{rows}</tbody></table></div>'
+        f'<h2>Notes</h2><div class="card"><ul class="notes">{notes}</ul></div>'
+    )
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>"

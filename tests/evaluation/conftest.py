@@ -1,0 +1,178 @@
+"""A small lake made once: real shards, a nano model, cached latents, one adapter and everything evaluated from them."""
+
+import json
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from cosmos_ops.base_models import identify_world_model, load_world_model
+from cosmos_ops.base_models.latents import encode_latents
+from cosmos_ops.base_models.nano.build import build_nano
+from cosmos_ops.evaluation.generate import generate
+from cosmos_ops.evaluation.leaderboard import build_leaderboard
+from cosmos_ops.evaluation.score import score
+from cosmos_ops.hashing import canonical_json, digest, file_sha256
+from cosmos_ops.lake import Lake, Manifest, Output, build_folder, write_json
+from cosmos_ops.profiles import ClipGeometry, EvaluationSettings, GenerationSettings, Profile, load_profile
+from cosmos_ops.recipes import resolve_recipe
+from cosmos_ops.shards.dataset import EVALUATION_SCHEMA, SAMPLES_SCHEMA
+from cosmos_ops.shards.tables import write_table
+from cosmos_ops.shards.tar import Sample, write_tar
+from cosmos_ops.shards.write import SCHEMA as INDEX_SCHEMA
+from cosmos_ops.training.adapters import attach_adapter, save_adapter
+from cosmos_ops.video.encode import encode_mp4
+from tests.evaluation.moving import moving_patch
+
+EPISODES, CLIPS_EACH, FPS = 4, 2, 8.0
+CLIP = ClipGeometry(frames=9, height=32, width=48, max_fps=FPS)
+PROMPTS = ("put the cup on the plate", "open the drawer <b>& 'close'</b> it", "push the block", "wipe the table")
+EVALUATION = "evaluation0"
+DATASET = "dataset0"
+SHARD = "drops/toys/shards/fp/shard-00000.tar"
+
+
+@dataclass(frozen=True)
+class World:
+    """What one evaluation needs."""
+
+    lake: Lake
+    profile: Profile
+    latents: Manifest
+    adapter: Manifest
+
+    def generate(self, adapter: Manifest | None = None, version: str = EVALUATION, **more) -> Manifest:
+        return generate(self.lake, self.profile, version, self.latents, "adapter" if adapter else "base", adapter, "cpu", **more)
+
+    def score(self, generations: Manifest, version: str = EVALUATION) -> Manifest:
+        return score(self.lake, self.profile, generations, version, self.latents)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """The model is so small that a second thread mostly waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> World:
+    root = tmp_path_factory.mktemp("evaluation")
+    build_nano(root / "nano", seed=0)
+    nano = load_profile("nano")
+    profile = replace(
+        nano,
+        base_model=replace(nano.base_model, source=str(root / "nano")),
+        clip=CLIP,
+        generation=GenerationSettings(steps=2, guidance=1.0, batch=3),
+        evaluation=EvaluationSettings(metrics=("psnr", "ssim", "latent_frechet", "motion", "lpips")),
+    )
+    lake = Lake(root / "lake")
+    rows = write_shard(lake)
+    placed = [row | {"shard_path": SHARD} for row in rows]
+    build_folder(lake.dataset(DATASET), "dataset", DATASET, lambda work: table_of(work, DATASET, placed, SAMPLES_SCHEMA))
+    write_evaluation_set(lake, EVALUATION, [evaluation_row(row) for row in rows])
+    latents = encode_latents(lake, DATASET, profile, "cpu")
+    return World(lake, profile, latents, make_adapter(lake, profile, "lora-r8", seed=1))
+
+
+@pytest.fixture(scope="session")
+def generated(world) -> dict[str, Manifest]:
+    return {"base": world.generate(), "lora-r8": world.generate(world.adapter)}
+
+
+@pytest.fixture(scope="session")
+def scored(world, generated) -> dict[str, Manifest]:
+    return {name: world.score(manifest) for name, manifest in generated.items()}
+
+
+@pytest.fixture(scope="session")
+def leaderboard(world, generated, scored) -> Manifest:
+    """With an incumbent that is the recipe's own adapter."""
+    return build_leaderboard(
+        world.lake,
+        world.profile,
+        DATASET,
+        EVALUATION,
+        scores={**scored, "incumbent": scored["lora-r8"]},
+        generations={**generated, "incumbent": generated["lora-r8"]},
+        adapters={"lora-r8": world.adapter, "incumbent": world.adapter},
+    )
+
+
+def write_shard(lake: Lake) -> list[dict]:
+    """One real shard with its index: `EPISODES` x `CLIPS_EACH` clips of moving patches."""
+    path = lake.root / SHARD
+    path.parent.mkdir(parents=True)
+    samples, rows = [], []
+    for episode in range(EPISODES):
+        for window in range(CLIPS_EACH):
+            number = episode * CLIPS_EACH + window
+            frames = moving_patch(CLIP.frames, CLIP.height, CLIP.width, (1.5 - 0.4 * episode, 0.5 + window), seed=number)
+            clip_id = digest(["clip", number])
+            row = {"clip_id": clip_id, "drop": "toys", "episode_id": f"episode{episode}", "index": episode, "camera": "top", "window": window}
+            row |= {"split": "test", "fps": FPS, "frames": CLIP.frames, "task": PROMPTS[episode], "caption": PROMPTS[episode], "captioner": "task"}
+            members = {"mp4": video_bytes(frames), "json": canonical_json(row).encode(), "txt": row["caption"].encode(), "npy": no_actions()}
+            samples.append(Sample(clip_id, members))
+            rows.append(row | {"shard": path.name, "key": clip_id, "video_sha256": digest(number, 64)})
+    extents = write_tar(path, samples)
+    for row, extent in zip(rows, extents, strict=True):
+        row |= {"shard_sha256": file_sha256(path), "offset_bytes": extent.offset_bytes, "size_bytes": extent.size_bytes}
+    write_table(path.parent / "index.parquet", rows, INDEX_SCHEMA)
+    return rows
+
+
+def evaluation_row(row: dict, seed: int = 0) -> dict:
+    kept = {name: row[name] for name in EVALUATION_SCHEMA.names if name in row}
+    return kept | {"prompt": row["caption"], "seed": seed, "sample_key": f"{row['clip_id']}-{seed}", "shard_path": SHARD}
+
+
+def write_evaluation_set(lake: Lake, version: str, rows: list[dict]) -> Manifest:
+    """An evaluation set of exactly these rows."""
+    return build_folder(lake.evaluation_set(version), "evaluation_set", version, lambda work: table_of(work, version, rows, EVALUATION_SCHEMA))
+
+
+def table_of(work: Path, version: str, rows: list[dict], schema: pa.Schema) -> Output:
+    write_table(work / "samples.parquet", rows, schema)
+    return Output(version, len(rows))
+
+
+def make_adapter(lake: Lake, profile: Profile, recipe_name: str, seed: int) -> Manifest:
+    """A real adapter that changes the model: its B is random instead of zero."""
+    recipe = resolve_recipe(recipe_name, profile)
+    model = load_world_model(profile.base_model, lake.models(), "cpu", parts=("denoiser",))
+    parameters = attach_adapter(model.denoiser, recipe, model.lora_targets)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in parameters.items():
+        if ".lora_B." in name:
+            parameter.data = 0.05 * torch.randn(parameter.shape, generator=generator)
+    revision = identify_world_model(profile.base_model, lake.models()).revision
+    key = digest([recipe_name, seed])
+
+    def write(folder: Path) -> Output:
+        version = save_adapter(model.denoiser, folder, profile.base_model.source, revision)
+        losses = [{"step": step, "loss": 1.0 / step + 0.1 * (step % 3)} for step in range(1, 41)]
+        validation = [{"step": step, "validation_loss": 1.2 / (step + 1)} for step in (0, 20, 40)]
+        (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*losses, *validation]))
+        write_json(folder / "recipe.json", {"name": recipe_name})
+        return Output(version, 1, {"base": {"revision": revision}, "dataset_version": DATASET, "recipe_hash": key})
+
+    return build_folder(lake.adapter(key), "adapter", key, write)
+
+
+def video_bytes(frames: np.ndarray) -> bytes:
+    target = BytesIO()
+    encode_mp4(frames, FPS, target)
+    return target.getvalue()
+
+
+def no_actions() -> bytes:
+    target = BytesIO()
+    np.save(target, np.zeros((CLIP.frames, 0), np.float32), allow_pickle=False)
+    return target.getvalue()
