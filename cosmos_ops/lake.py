@@ -173,7 +173,7 @@ def resume_folder(folder: Path, stage: str, key: str, write: Callable[[Path], Ou
 
 
 def write_manifest(folder: Path, stage: str, key: str, output: Output) -> Manifest:
-    """Hash the folder's visible files and write `manifest.json`, last."""
+    """Hash the folder's files, hidden files and folders left out, and write `manifest.json`, last."""
     files = {
         str(path.relative_to(folder)): file_sha256(path)
         for path in sorted(folder.rglob("*"))

@@ -1,0 +1,24 @@
+"""A picture of a drop's clips as they were written: what training will see."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cosmos_ops.shards.decode import decode_clip
+from cosmos_ops.shards.plan import window_numbers
+from cosmos_ops.shards.tar import Extent, read_extent
+from cosmos_ops.video.filmstrip import filmstrip_png
+
+_CLIPS, _FRAMES, _HEIGHT_PX = 6, 6, 72
+
+
+def write_strip(folder: Path, rows: list[dict], path: Path) -> None:
+    """Draw 6 frames of 6 clips, spread evenly over a drop's index rows, with their captions. Equal shards give equal bytes."""
+    lines = []
+    for place in window_numbers(len(rows), _CLIPS):
+        row = rows[place]
+        sample = read_extent(folder / row["shard"], Extent(row["offset_bytes"], row["size_bytes"]))
+        frames = decode_clip(sample.members["mp4"])
+        label = f"episode {row['index']}, {row['camera']}, window {row['window']}, {row['split']}: {row['caption']}"
+        lines.append((label, frames[np.array(window_numbers(len(frames), _FRAMES))]))
+    filmstrip_png(lines, path, _HEIGHT_PX)

@@ -1,0 +1,50 @@
+"""Which drops passed their checks. Kept in the lake beside the tables, so that training never reads a drop whose check failed."""
+
+import json
+from typing import Any
+
+from cosmos_ops.lake import Lake, read_manifest, write_json
+
+TABLES = ("episodes", "cameras", "clips", "captions", "shards")
+"""Checked tables of the data half, in graph order."""
+
+_STAGE = {"cameras": "quality"}
+
+
+def read_outcomes(lake: Lake, drop: str, fingerprint: str, table: str, data_version: str) -> list[dict[str, Any]] | None:
+    """Stored outcomes of a table's check, or None where this version of the table was not checked."""
+    try:
+        stored = json.loads(_path(lake, drop, fingerprint, table).read_text())
+    except FileNotFoundError:
+        return None
+    return stored["outcomes"] if stored["data_version"] == data_version else None
+
+
+def write_outcomes(lake: Lake, drop: str, fingerprint: str, table: str, data_version: str, outcomes: list[dict[str, Any]]) -> None:
+    """Store a check's outcomes for one version of a table."""
+    write_json(_path(lake, drop, fingerprint, table), {"data_version": data_version, "outcomes": outcomes})
+
+
+def passed(outcomes: list[dict[str, Any]]) -> bool:
+    """True when nothing of severity `error` failed."""
+    return all(outcome["success"] or outcome["severity"] != "error" for outcome in outcomes)
+
+
+def is_validated(lake: Lake, drop: str, fingerprint: str) -> bool:
+    """True when every table of the drop was checked in its present version and passed."""
+    for table in TABLES:
+        stage = _STAGE.get(table, table)
+        manifest = read_manifest(lake.drop_stage(drop, stage, None if stage == "episodes" else fingerprint))
+        outcomes = manifest and read_outcomes(lake, drop, fingerprint, table, manifest.data_version)
+        if outcomes is None or not passed(outcomes):
+            return False
+    return True
+
+
+def validated_drops(lake: Lake, fingerprint: str) -> list[str]:
+    """Registered drops whose shards may be trained on, sorted by name."""
+    return [drop for drop in lake.drop_names() if is_validated(lake, drop, fingerprint)]
+
+
+def _path(lake: Lake, drop: str, fingerprint: str, table: str):
+    return lake.drop(drop) / "checks" / fingerprint / f"{table}.json"
