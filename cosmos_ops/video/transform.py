@@ -6,7 +6,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 FITS = ("crop", "pad", "stretch")
 
 

@@ -1,0 +1,1 @@
+"""Adapter training: latents and a resolved recipe in, PEFT weights out. `python -m cosmos_ops.training --config X.json`."""

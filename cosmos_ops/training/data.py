@@ -1,0 +1,123 @@
+"""Which latents are trained on, and in which order. A place in the order is one number, so training resumes exactly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow.parquet as pq
+import torch
+
+from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.hashing import digest
+from cosmos_ops.lake import Lake
+from cosmos_ops.training.objective import derived_seed
+
+
+class Latents(Protocol):
+    """What training needs of a latent store."""
+
+    def clip(self, clip_id: str) -> torch.Tensor:
+        """[C, t, h, w] float32."""
+        ...
+
+    def text(self, caption: str) -> torch.Tensor:
+        """[L, D]."""
+        ...
+
+    def dropped_text(self) -> torch.Tensor:
+        """[L, D]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip with the caption it is trained with."""
+
+    clip_id: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The two splits that training sees."""
+
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B samples on the model's device."""
+
+    clip_ids: tuple[str, ...]
+    positions: tuple[int, ...]
+    """Their places in the training order."""
+    clean: torch.Tensor
+    """[B, C, t, h, w] float32."""
+    text: torch.Tensor
+    """[B, L, D]."""
+
+
+class Order:
+    """An endless order over `count` samples: each epoch is a permutation of its own, all following from the seed.
+
+    Place p is number p % count of epoch p // count.
+    """
+
+    def __init__(self, count: int, seed: int):
+        self.count = count
+        self.seed = seed
+        self._epoch = -1
+        self._permutation: list[int] = []
+
+    def __getitem__(self, position: int) -> int:
+        epoch, index = divmod(position, self.count)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(derived_seed("order", self.seed, epoch))
+            self._permutation = torch.randperm(self.count, generator=generator).tolist()
+            self._epoch = epoch
+        return self._permutation[index]
+
+
+def read_samples(lake: Lake, dataset_version: str, max_train_clips: int | None = None, max_validation_clips: int | None = None) -> Samples:
+    """The train and validation clips of a dataset version, sorted by id; where there are more than wanted, chosen by hash of the id."""
+    path = lake.dataset(dataset_version) / "samples.parquet"
+    try:
+        rows = pq.read_table(path, columns=["clip_id", "caption", "split"]).to_pylist()
+    except FileNotFoundError:
+        raise UserError(f"dataset version {dataset_version} is not in the lake ({path}); build the dataset first") from None
+    chosen = {
+        split: _chosen([Sample(row["clip_id"], row["caption"]) for row in rows if row["split"] == split], limit)
+        for split, limit in (("train", max_train_clips), ("validation", max_validation_clips))
+    }
+    if not chosen["train"]:
+        raise WorkFailed(f"dataset version {dataset_version} has no clip in its train split; ingest more episodes")
+    return Samples(**chosen)
+
+
+def share(start: int, batch: int, batch_size: int, rank: int = 0, world: int = 1) -> range:
+    """Places that process `rank` of `world` takes for its batch number `batch` of an update that begins at place `start`.
+
+    Together the processes take consecutive places, each one once.
+    """
+    first = start + (batch * world + rank) * batch_size
+    return range(first, first + batch_size)
+
+
+def load_batch(latents: Latents, samples: Sequence[Sample], order: Order, positions: range, device: torch.device) -> Batch:
+    """Read the samples at these places of the order."""
+    chosen = [samples[order[position]] for position in positions]
+    clean, text = stack(latents, chosen, device)
+    return Batch(tuple(sample.clip_id for sample in chosen), tuple(positions), clean, text)
+
+
+def stack(latents: Latents, samples: Sequence[Sample], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents [B, C, t, h, w] float32 and text [B, L, D] of samples, on a device."""
+    clean = torch.stack([latents.clip(sample.clip_id) for sample in samples])
+    text = torch.stack([latents.text(sample.caption) for sample in samples])
+    return clean.to(device, torch.float32), text.to(device)
+
+
+def _chosen(samples: list[Sample], limit: int | None) -> tuple[Sample, ...]:
+    by_hash = sorted(samples, key=lambda sample: digest(sample.clip_id))
+    return tuple(sorted(by_hash[:limit], key=lambda sample: sample.clip_id))

@@ -1,0 +1,224 @@
+"""The loop on a tiny world: it learns, it resumes exactly from any step, it keeps the best weights, and its guards speak."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.training.adapters import adapter_state
+from cosmos_ops.training.checkpoint import FOLDER
+from cosmos_ops.training.journal import read_log
+from cosmos_ops.training.loop import Interrupted, Trainer
+from cosmos_ops.training.objective import draw
+from cosmos_ops.training.validation import Validation
+from tests.training.tiny_world import SHAPE, MemoryLatents, TinyWorld, tiny_recipe
+
+
+def trainer(folder, recipe, latents=None, validation=2, **kwargs) -> Trainer:
+    folder.mkdir(parents=True, exist_ok=True)
+    latents = latents or MemoryLatents()
+    return Trainer(TinyWorld(), latents, latents.samples(validation), recipe, folder, **kwargs)
+
+
+def run(made: Trainer, stop_at: int | None = None):
+    """Train until `stop_at` updates are done; returns the state, or None where it was interrupted."""
+    reports = []
+    try:
+        state = made.train(reports.append, lambda: stop_at is not None and made.state.step >= stop_at)
+    except Interrupted:
+        state = None
+    made.reports = reports
+    return state
+
+
+def weights(made: Trainer) -> dict[str, torch.Tensor]:
+    return adapter_state(made.model.denoiser)
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def timeless(values: dict) -> dict:
+    return {name: value for name, value in values.items() if name not in ("seconds", "step_seconds")}
+
+
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_it_learns(tmp_path, method):
+    made = trainer(tmp_path, tiny_recipe(method=method, steps=60, text_dropout=0.0))
+    state = run(made)
+    assert state.best_loss < 0.8 * state.start_loss
+    rows = read_log(tmp_path)
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 61))
+    assert [row["step"] for row in rows if "validation_loss" in row] == list(range(0, 61, 4))
+    assert state.position == 120
+    assert made.reports[0].step == 0 and made.reports[-1].step == 60 and made.reports[-1].eta_s == 0
+    assert made.reports[-1].loss < made.reports[2].loss
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "dora", "gradient_accumulation": 2}, {"dropout": 0.3, "checkpoint_minutes": 0.0}])
+@pytest.mark.parametrize("stop_at", [0, 4, 11])
+def test_resuming_changes_no_bit(tmp_path, settings, stop_at):
+    recipe = dataclasses.replace(tiny_recipe(), **settings)
+    straight = trainer(tmp_path / "straight", recipe)
+    wanted = run(straight)
+    broken = trainer(tmp_path / "broken", recipe)
+    assert run(broken, stop_at) is None
+    resumed = trainer(tmp_path / "broken", recipe)
+    state = run(resumed)
+    assert resumed.reports[0].step == stop_at
+    assert same(weights(resumed), weights(straight))
+    times = ("seconds", "step_seconds")
+    assert {name: value for name, value in vars(state).items() if name not in times} == {
+        name: value for name, value in vars(wanted).items() if name not in times
+    }
+    logs = [[{name: value for name, value in row.items() if name != "seconds"} for row in read_log(tmp_path / name)] for name in ("straight", "broken")]
+    assert logs[0] == logs[1]
+
+
+def test_a_crash_between_checkpoints_is_replayed(tmp_path):
+    recipe = tiny_recipe(steps=15)
+    straight = trainer(tmp_path / "straight", recipe)
+    run(straight)
+
+    class Crash(Exception):
+        pass
+
+    crashing = trainer(tmp_path / "broken", recipe)
+
+    def report(seen):
+        if seen.step == 11:
+            raise Crash
+
+    with pytest.raises(Crash):
+        crashing.train(report, lambda: False)
+    with open(tmp_path / "broken/log.jsonl", "a") as stream:
+        stream.write('{"step": 12, "lo')  # the line a kill cut short
+    resumed = trainer(tmp_path / "broken", recipe)
+    run(resumed)
+    assert resumed.reports[0].step in (4, 8)  # a validation that improved wrote the checkpoint
+    assert same(weights(resumed), weights(straight))
+    assert [row["step"] for row in read_log(tmp_path / "broken") if "loss" in row] == list(range(1, 16))
+
+
+def test_two_batches_accumulated_are_one_batch_of_both(tmp_path):
+    whole = trainer(tmp_path / "whole", tiny_recipe(steps=3, batch_size=4))
+    parts = trainer(tmp_path / "parts", dataclasses.replace(tiny_recipe(steps=3, gradient_accumulation=2), batch_size=2))
+    assert run(whole).position == run(parts).position == 12
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(parts)[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_processes_share_the_samples_and_never_the_noise(tmp_path):
+    recipe = tiny_recipe(steps=1)
+    seen = {}
+    for rank in range(2):
+        latents = MemoryLatents()
+        made = trainer(tmp_path / str(rank), recipe, latents, rank=rank, world=2)
+        assert run(made).position == 4
+        positions = [position for position in range(4) if position // 2 == rank]
+        seen[rank] = {made.order[position] for position in positions}
+    assert not seen[0] & seen[1]
+    assert not torch.equal(draw(recipe, [0], SHAPE).noise, draw(recipe, [2], SHAPE).noise)
+
+
+def test_the_best_weights_are_kept_not_the_last(tmp_path):
+    latents = MemoryLatents()
+    made = trainer(tmp_path, tiny_recipe(steps=40, patience=2), latents)
+    original, calls = made.validation.loss, []
+
+    def worse_from_the_third():
+        # Stands for over-fitting, which a model this small does not do on cue.
+        result = original()
+        calls.append({name: tensor.clone() for name, tensor in weights(made).items()})
+        return result if len(calls) <= 3 else dataclasses.replace(result, mean=result.mean + 10)
+
+    made.validation.loss = worse_from_the_third
+    state = run(made)
+    assert (state.best_step, state.step) == (8, 16), "stopped after two validations without a better one"
+    assert same(weights(made), calls[2])
+    assert not same(weights(made), calls[-1])
+    assert len(list((tmp_path / FOLDER).glob("best-*"))) == 1
+
+
+def test_validation_repeats_itself_and_does_not_depend_on_the_recipes_seed():
+    latents, model = MemoryLatents(), TinyWorld()
+    losses = [Validation(model, latents, latents.samples().validation, tiny_recipe(seed=seed)).loss() for seed in (0, 0, 5)]
+    assert losses[0] == losses[1] == losses[2]
+    assert len(losses[0].by_sigma) == 4
+
+
+def test_without_validation_clips_the_last_weights_are_kept(tmp_path):
+    made = trainer(tmp_path, tiny_recipe(), validation=0)
+    state = run(made)
+    assert (state.start_loss, state.best_step, state.validation_loss) == (None, None, None)
+    assert any("no validation clips" in row.get("warning", "") for row in read_log(tmp_path))
+
+
+def test_a_base_model_that_knows_nothing_is_told(tmp_path):
+    latents = MemoryLatents()
+    made = trainer(tmp_path, tiny_recipe(steps=1), latents)
+    assert run(made).start_loss > 0.9
+    assert any("is it untrained?" in row.get("warning", "") for row in read_log(tmp_path))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_bad_clip_is_named_and_nothing_is_updated(tmp_path, bad):
+    latents = MemoryLatents()
+    made = trainer(tmp_path, tiny_recipe(), latents)
+    victim = made.samples.train[made.order[5]].clip_id
+    latents.clips[victim][0, 2, 0, 0] = bad
+    with pytest.raises(WorkFailed, match=rf"the loss is (nan|inf) at step 3 with clips .*{victim}"):
+        made.train(lambda report: None, lambda: False)
+    assert all(torch.isfinite(tensor).all() for tensor in weights(made).values())
+
+
+def test_an_adapter_that_no_gradient_reaches_is_refused(tmp_path):
+    made = trainer(tmp_path, tiny_recipe())
+    with torch.no_grad():
+        made.parameters["blocks.0.to_q.lora_A.default.weight"].zero_()
+    with pytest.raises(WorkFailed, match=r"no gradient reaches the adapter on blocks.0.to_q;"):
+        made.train(lambda report: None, lambda: False)
+
+
+def test_an_adapter_that_does_not_start_as_the_identity_is_refused(tmp_path):
+    made = trainer(tmp_path, tiny_recipe())
+    with torch.no_grad():
+        made.parameters["outward.lora_B.default.weight"].fill_(0.1)
+    with pytest.raises(WorkFailed, match="a fresh adapter changes the base model's output"):
+        made.train(lambda report: None, lambda: False)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other adapter"])
+def test_a_checkpoint_that_cannot_be_continued_says_what_to_remove(tmp_path, damage):
+    run(trainer(tmp_path, tiny_recipe()), stop_at=5)
+    path = tmp_path / FOLDER / "state.safetensors"
+    recipe = tiny_recipe()
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-50])
+    else:
+        recipe = tiny_recipe(targets=("to_q",))
+    with pytest.raises(WorkFailed, match=rf"remove {tmp_path / FOLDER}, training starts again"):
+        run(trainer(tmp_path, recipe))
+
+
+def test_gradient_checkpointing_is_refused_where_the_model_has_none(tmp_path):
+    with pytest.raises(UserError, match="leave gradient_checkpointing out"):
+        trainer(tmp_path, tiny_recipe(gradient_checkpointing=True))
+
+
+def test_gradients_flow_where_they_were_switched_off_for_good(tmp_path):
+    torch.set_grad_enabled(False)  # as loading the reference pipeline does
+    try:
+        assert run(trainer(tmp_path, tiny_recipe(steps=2))).step == 2
+        assert not torch.is_grad_enabled()
+    finally:
+        torch.set_grad_enabled(True)
+
+
+def test_the_log_is_plain_json(tmp_path):
+    run(trainer(tmp_path, tiny_recipe(steps=4)))
+    first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    assert set(first) == {"step", "validation_loss", "by_sigma", "seconds"}
