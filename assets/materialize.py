@@ -1,0 +1,111 @@
+"""From a stage's manifest to what the Dagster UI shows, and from an expected failure to one clear line."""
+
+import base64
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.lake import Manifest
+from cosmos_ops.progress import Progress
+
+_PREVIEW_ROWS = 8
+_PREVIEW_CELL = 60
+# Metadata lives in Dagster's database: a larger picture is named by its path instead of being stored a second time.
+_PICTURE_BYTES = 400_000
+_PROGRESS_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def expected_failures() -> Iterator[None]:
+    """Turn a `UserError` or `WorkFailed` into a `dagster.Failure` that is not retried."""
+    try:
+        yield
+    except (UserError, WorkFailed) as error:
+        raise dg.Failure(description=str(error), metadata={"kind": type(error).__name__}, allow_retries=False) from None
+
+
+def result(
+    manifest: Manifest,
+    metadata: dict[str, Any] | None = None,
+    table: str | None = None,
+    picture: str | None = None,
+    check_results: Sequence[dg.AssetCheckResult] = (),
+) -> dg.MaterializeResult:
+    """A `MaterializeResult` with the manifest's data version, row count, metadata, table preview and picture."""
+    shown: dict[str, Any] = {
+        "dagster/row_count": manifest.rows,
+        "path": dg.MetadataValue.path(str(manifest.path)),
+        "unchanged": manifest.unchanged,
+        "key": manifest.key,
+    }
+    shown |= {name: _plain(value) for name, value in manifest.meta.items()}
+    if table is not None:
+        shown |= table_metadata(manifest.file(table))
+    if picture is not None and manifest.file(picture).is_file():
+        shown["picture"] = picture_metadata(manifest.file(picture))
+    shown |= metadata or {}
+    return dg.MaterializeResult(data_version=dg.DataVersion(manifest.data_version), metadata=shown, check_results=list(check_results))
+
+
+def table_metadata(path: Path) -> dict[str, Any]:
+    """Column schema and a preview of a Parquet table."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    columns = [dg.TableColumn(field.name, str(field.type)) for field in table.schema]
+    rows = table.slice(0, _PREVIEW_ROWS).to_pylist()
+    head = "| " + " | ".join(table.schema.names) + " |\n|" + " --- |" * len(table.schema.names)
+    body = "\n".join("| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows)
+    return {"dagster/column_schema": dg.TableSchema(columns=columns), "preview": dg.MetadataValue.md(f"{head}\n{body}")}
+
+
+def picture_metadata(path: Path) -> dg.MetadataValue:
+    """A PNG that the UI shows in place, or its path where it is too large for Dagster's database."""
+    content = path.read_bytes()
+    if len(content) > _PICTURE_BYTES:
+        return dg.MetadataValue.path(str(path))
+    return dg.MetadataValue.md(f"![{path.name}](data:image/png;base64,{base64.b64encode(content).decode()})")
+
+
+def progress_log(context: dg.AssetExecutionContext, what: str) -> Progress:
+    """A progress callback that writes to the run's log, at most every few seconds and at the end; it stops a step whose run died."""
+    last = time.monotonic()
+    began = last
+
+    def report(done: int, total: int, note: str) -> None:
+        nonlocal last
+        stop_if_orphaned()
+        now = time.monotonic()
+        if done < total and now - last < _PROGRESS_SECONDS:
+            return
+        last = now
+        left = (now - began) / done * (total - done) if done else 0.0
+        context.log.info(f"{what}: {done}/{total} {note} ({left:.0f} s left)" if done < total else f"{what}: {done}/{total} {note}")
+
+    return report
+
+
+def stop_if_orphaned() -> None:
+    """End this step when the process that runs it was killed: nobody would record the result, and the next run waits for its locks."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        raise SystemExit("the run's process died; this step stops, the next run continues its work")
+
+
+def _plain(value: Any) -> Any:
+    if value is None:
+        return "none"
+    if isinstance(value, (str, int, float, bool)):
+        return value
+    return dg.MetadataValue.json(value)
+
+
+def _cell(value: Any) -> str:
+    text = str(value).replace("|", "\\|").replace("\n", " ")
+    return text if len(text) <= _PREVIEW_CELL else text[: _PREVIEW_CELL - 1] + "…"

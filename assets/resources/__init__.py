@@ -1,0 +1,8 @@
+"""Resource classes. Their instances, and every environment variable, are in `pipelines/environments.py`."""
+
+from assets.resources.gpu import GpuResource
+from assets.resources.lake import LakeResource
+from assets.resources.launcher import TrainingLauncher
+from assets.resources.tracking import TrackingResource
+
+__all__ = ["GpuResource", "LakeResource", "TrackingResource", "TrainingLauncher"]

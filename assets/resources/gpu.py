@@ -1,0 +1,23 @@
+"""The accelerator of this machine, CPU where there is none."""
+
+import dagster as dg
+
+POOL = "gpu"
+"""Dagster pool with one slot: whatever needs the device takes it."""
+
+
+class GpuResource(dg.ConfigurableResource):
+    """Which device model work runs on and in which precision."""
+
+    device_name: str = "auto"
+    """`auto`, `cuda`, `cuda:1`, `cpu`."""
+    precision_name: str = "auto"
+    """`auto` (the profile's dtype on an accelerator, float32 on a CPU), `float32` or `bfloat16`."""
+
+    def device(self) -> str:
+        """The torch device to use."""
+        if self.device_name != "auto":
+            return self.device_name
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"

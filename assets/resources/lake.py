@@ -1,0 +1,35 @@
+"""The lake, the profile, and which version of each model-half product is the current one."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from cosmos_ops.heads import Heads
+from cosmos_ops.lake import Lake
+from cosmos_ops.profiles import Profile, load_profile
+from cosmos_ops.recipes import Recipe, resolve_recipe
+
+
+class LakeResource(dg.ConfigurableResource):
+    """Where data lies and under which profile it is read."""
+
+    root: str
+    profile_name: str
+    recipes_folder: str = ""
+    """Folder with recipes beside the built-in ones; empty for none."""
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.root)
+
+    @property
+    def profile(self) -> Profile:
+        return load_profile(self.profile_name)
+
+    def recipe(self, name: str) -> Recipe:
+        """A recipe resolved under the profile."""
+        return resolve_recipe(name, self.profile, Path(self.recipes_folder) if self.recipes_folder else None)
+
+    @property
+    def heads(self) -> Heads:
+        return Heads(self.lake, self.profile.name)

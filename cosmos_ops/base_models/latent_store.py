@@ -1,0 +1,123 @@
+"""The files that latents and texts are kept in, and reading them back.
+
+Layout of a store (`lake.latents(<model and geometry>)`): `<shard sha256>.safetensors` with one tensor a clip (`.1`, `.2`, ... follow the
+hash where a later dataset version wants more of a shard's clips) and `text/<caption sha256>.safetensors`, each with a `.json` beside it,
+written after it, that holds its hash; `<dataset version>/` lists in two tables exactly the files and hashes that make up a dataset version.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.hashing import file_sha256
+from cosmos_ops.lake import MANIFEST, Lake, Manifest, atomic_write, read_manifest, write_json
+
+DROPPED = "dropped"
+"""Name in the text table of the embedding that stands for no text."""
+
+LATENTS_SCHEMA = pa.schema([("clip_id", pa.string()), ("file", pa.string()), ("sha256", pa.string())])
+TEXT_SCHEMA = pa.schema([("text_sha256", pa.string()), ("file", pa.string()), ("sha256", pa.string())])
+
+
+class LatentStore:
+    """Reads the latents and texts of one dataset version; every file is checked against its hash before its first use."""
+
+    def __init__(self, lake: Lake, manifest: Manifest):
+        self.folder = manifest.path.parent
+        clips = pq.read_table(manifest.file("latents.parquet")).to_pylist()
+        texts = pq.read_table(manifest.file("text.parquet")).to_pylist()
+        self._clips = {row["clip_id"]: row["file"] for row in clips}
+        self._texts = {row["text_sha256"]: row["file"] for row in texts}
+        self._hashes = {row["file"]: row["sha256"] for row in [*clips, *texts]}
+        self._checked: set[str] = set()
+
+    @property
+    def clip_ids(self) -> list[str]:
+        """Clips there are latents of, sorted."""
+        return sorted(self._clips)
+
+    def clip(self, clip_id: str) -> torch.Tensor:
+        """Normalised latents of a clip, float32 [C, t, h, w]. Raises `UserError` for a clip of another dataset version, `WorkFailed` for damage."""
+        return self._read(self._clips, clip_id, clip_id, f"clip {clip_id}")
+
+    def text(self, caption: str) -> torch.Tensor:
+        """A caption as the denoiser reads it, float32 [L, D]."""
+        return self._read(self._texts, text_sha256(caption), "text", f"text {caption[:60]!r}")
+
+    def dropped_text(self) -> torch.Tensor:
+        """The embedding that stands for no text, float32 [L, D]."""
+        return self._read(self._texts, DROPPED, "text", "the dropped text")
+
+    def _read(self, places: dict[str, str], name: str, tensor: str, what: str) -> torch.Tensor:
+        if name not in places:
+            raise UserError(f"{what} is not among the latents of {self.folder}; encode the dataset version that holds it")
+        path = self.folder / places[name]
+        if path not in self._checked:
+            if not path.is_file() or file_sha256(path) != self._hashes[places[name]]:
+                raise WorkFailed(f"{path} is missing or differs from its recorded hash; remove it and encode the latents again")
+            self._checked.add(path)
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor(tensor).float()
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of the store and the names of its tensors."""
+
+    file: str
+    """Relative to the store."""
+    sha256: str
+    names: tuple[str, ...]
+
+
+def stored_files(store: Path, stem: str) -> list[StoredFile]:
+    """Whole files of a shard or text. Size is compared here, the hash when the file is read."""
+    found = []
+    for name in _file_names(stem):
+        path = store / name
+        try:
+            about = json.loads(path.with_suffix(".json").read_text())
+        except FileNotFoundError:
+            return found
+        if path.is_file() and path.stat().st_size == about["bytes"]:
+            found.append(StoredFile(name, about["sha256"], tuple(about["names"])))
+
+
+def save_tensors(store: Path, stem: str, tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> StoredFile:
+    """Write a file and, last, what it holds; never over a whole file, which an older dataset version may list."""
+    taken = {stored.file for stored in stored_files(store, stem)}
+    path = store / next(name for name in _file_names(stem) if name not in taken)
+    with atomic_write(path) as part:
+        save_file({key: tensor.to(dtype).cpu().contiguous() for key, tensor in sorted(tensors.items())}, part)
+    stored = StoredFile(str(path.relative_to(store)), file_sha256(path), tuple(sorted(tensors)))
+    write_json(path.with_suffix(".json"), {"sha256": stored.sha256, "names": stored.names, "bytes": path.stat().st_size})
+    return stored
+
+
+def text_sha256(text: str) -> str:
+    """Name of a text's file."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def forget_if_files_are_gone(folder: Path) -> None:
+    """Data files lie outside the dataset version's folder: where one was removed, the version is no longer whole."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return
+    listed = {name for table in ("latents.parquet", "text.parquet") for name in pq.read_table(manifest.file(table), columns=["file"])["file"].to_pylist()}
+    if not all((folder.parent / name).is_file() for name in listed):
+        (folder / MANIFEST).unlink()
+
+
+def _file_names(stem: str) -> Iterator[str]:
+    return (f"{stem}{f'.{number}' if number else ''}.safetensors" for number in itertools.count())

@@ -1,0 +1,144 @@
+"""Clips and captions after the frozen VAE and text encoder: encoded once, kept for every later dataset version."""
+
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from cosmos_ops.base_models.base import Identity, WorldModel, identify_world_model, load_world_model
+from cosmos_ops.base_models.latent_store import (
+    DROPPED,
+    LATENTS_SCHEMA,
+    TEXT_SCHEMA,
+    LatentStore,
+    StoredFile,
+    forget_if_files_are_gone,
+    save_tensors,
+    stored_files,
+    text_sha256,
+)
+from cosmos_ops.errors import WorkFailed
+from cosmos_ops.hashing import digest
+from cosmos_ops.lake import Lake, Manifest, Output, build_folder, locked, require_manifest
+from cosmos_ops.profiles import Profile
+from cosmos_ops.progress import Progress, silent
+from cosmos_ops.shards.read import read_clip
+from cosmos_ops.shards.tables import content_hash, write_table
+
+__all__ = ["LatentStore", "encode_latents", "latents_fingerprint"]
+
+CODE_VERSION = "1"
+
+
+def encode_latents(lake: Lake, dataset_version: str, profile: Profile, device: str = "cpu", progress: Progress = silent) -> Manifest:
+    """Encode what a dataset version holds and no earlier one has encoded: clips of every split, their captions, the profile's negative prompt.
+
+    Continues after a kill with the first shard that is not whole. `meta` counts what was `encoded` and `reused` and the seconds it took.
+    Raises `UserError` for a dataset version or weights that are not there, `WorkFailed` for shards of another geometry.
+    """
+    dataset = require_manifest(lake.dataset(dataset_version), f"dataset version {dataset_version}", "make it first (cosmos-ops run)")
+    identity = identify_world_model(profile.base_model, lake.models())
+    store = lake.latents(latents_fingerprint(profile, identity, device))
+    extra = [text for text in (profile.generation.negative_prompt,) if text is not None]
+    folder, key = store / dataset_version, digest([CODE_VERSION, store.name, dataset.data_version, extra])
+    with locked(store / "encoding"):  # two dataset versions share files: one encodes, the other then finds them
+        forget_if_files_are_gone(folder)
+        return build_folder(folder, "latents", key, lambda work: _Encoding(lake, store, profile, device, progress).run(dataset, extra, work))
+
+
+def latents_fingerprint(profile: Profile, identity: Identity, device: str) -> str:
+    """Folder name: the model's fingerprint, then a hash of clip size, precision and code version."""
+    clip = profile.clip
+    precision = "float32" if device.startswith("cpu") else profile.base_model.dtype
+    return f"{identity.fingerprint}-{digest([CODE_VERSION, clip.frames, clip.height, clip.width, precision, profile.base_model.dtype], 12)}"
+
+
+class _Encoding:
+    """One dataset version's way through the encoders."""
+
+    def __init__(self, lake: Lake, store: Path, profile: Profile, device: str, progress: Progress):
+        self.lake, self.store, self.profile, self.device, self.progress = lake, store, profile, device, progress
+
+    def run(self, dataset: Manifest, extra_texts: list[str], folder: Path) -> Output:
+        samples = pq.read_table(dataset.file("samples.parquet"), columns=["clip_id", "caption", "shard_sha256", "shard_path", "key"]).to_pylist()
+        started = time.perf_counter()
+        clips, clips_encoded = self._clips(samples)
+        clips_s = time.perf_counter() - started
+        texts, texts_encoded = self._texts({sample["caption"] for sample in samples} | set(extra_texts))
+        write_table(folder / "latents.parquet", clips, LATENTS_SCHEMA)
+        write_table(folder / "text.parquet", texts, TEXT_SCHEMA)
+        meta = {
+            "encoded": clips_encoded,
+            "reused": len(clips) - clips_encoded,
+            "texts_encoded": texts_encoded,
+            "texts_reused": len(texts) - texts_encoded,
+            "clips_s": round(clips_s, 3),
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+        return Output(content_hash([*clips, *texts]), len(clips), meta)
+
+    def _clips(self, samples: list[dict]) -> tuple[list[dict], int]:
+        """Rows of the latents table, and how many clips had to be encoded."""
+        by_shard = defaultdict(list)
+        for sample in samples:
+            by_shard[sample["shard_sha256"]].append(sample)
+        places = {name: stored for shard in by_shard for stored in stored_files(self.store, shard) for name in stored.names}
+        missing = {shard: [sample for sample in wanted if sample["clip_id"] not in places] for shard, wanted in sorted(by_shard.items())}
+        total, done = sum(map(len, missing.values())), 0
+        model = self._model("vae") if total else None
+        for shard, wanted in missing.items():
+            tensors = {}
+            for sample, frames in self._frames(wanted):
+                self.progress(done, total, f"encoding clip {sample['clip_id']}")
+                tensors[sample["clip_id"]] = model.encode_video(torch.from_numpy(frames)[None])[0]
+                done += 1
+            if tensors:
+                stored = self._save(shard, tensors)
+                places |= dict.fromkeys(stored.names, stored)
+        if total:
+            self.progress(total, total, "clips encoded")
+        clip_ids = sorted(sample["clip_id"] for sample in samples)
+        return [{"clip_id": clip_id, "file": places[clip_id].file, "sha256": places[clip_id].sha256} for clip_id in clip_ids], total
+
+    def _texts(self, texts: set[str]) -> tuple[list[dict], int]:
+        """Rows of the text table, and how many texts had to be encoded."""
+        named = {text_sha256(text): text for text in texts} | {DROPPED: None}
+        places = {name: next(iter(stored_files(self.store, f"text/{name}")), None) for name in sorted(named)}
+        missing = [name for name, stored in places.items() if stored is None]
+        model = self._model(*(["text"] if set(missing) - {DROPPED} else [])) if missing else None
+        for done, name in enumerate(missing):
+            self.progress(done, len(missing), "encoding captions")
+            embedding = model.dropped_text() if name == DROPPED else model.encode_text([named[name]])
+            places[name] = self._save(f"text/{name}", {"text": embedding[0]})
+        return [{"text_sha256": name, "file": stored.file, "sha256": stored.sha256} for name, stored in places.items()], len(missing)
+
+    def _save(self, stem: str, tensors: dict[str, torch.Tensor]) -> StoredFile:
+        return save_tensors(self.store, stem, tensors, getattr(torch, self.profile.base_model.dtype))
+
+    def _model(self, *parts: str) -> WorldModel:
+        """The VAE and the text encoder are never in memory together."""
+        return load_world_model(self.profile.base_model, self.lake.models(), self.device, parts)
+
+    def _frames(self, wanted: list[dict]) -> Iterator[tuple[dict, np.ndarray]]:
+        """Samples with their frames, the next clip read while one is encoded."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = None
+            for sample, following in itertools.zip_longest(wanted, wanted[1:]):
+                frames = coming.result() if coming else self._read(sample)
+                coming = reader.submit(self._read, following) if following else None
+                yield sample, frames
+
+    def _read(self, sample: dict) -> np.ndarray:
+        frames, clip = read_clip(self.lake, sample["shard_path"], sample["key"]).frames, self.profile.clip
+        if frames.shape != (clip.frames, clip.height, clip.width, 3):
+            raise WorkFailed(
+                f"clip {sample['clip_id']} in {sample['shard_path']} is {frames.shape}, the profile's clips are {(clip.frames, clip.height, clip.width, 3)}; "
+                "make the dataset with this profile"
+            )
+        return frames

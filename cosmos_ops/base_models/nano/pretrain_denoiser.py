@@ -1,0 +1,117 @@
+"""Training nano's denoiser from nothing with the rectified-flow objective of Cosmos Predict 2.5, on latents encoded once.
+
+sigma = shift * t / (1 + (shift - 1) * t) with t = sigmoid(normal) and shift 5; noisy = sigma * noise + (1 - sigma) * clean; target
+noise - clean; the first one or two latent frames are given, at noise level 0.0001, and left out of the loss; text is dropped with
+probability 0.2. The text encoder and its projection stay as they were made: random, and different for different words.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cosmos_ops.base_models.cosmos import CosmosPredict25, condition_indicator
+from cosmos_ops.base_models.nano.pretrain_data import Budget, Recording
+
+BATCH = 8
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 0.01
+TEXT_DROPOUT = 0.2
+SHIFT = 5.0
+EMA = 0.998
+STRIDE = 4
+"""Frames between the windows that are encoded."""
+_LOG_EVERY = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Windows of recordings as the denoiser sees them."""
+
+    latents: torch.Tensor
+    """[N, C, t, h, w]."""
+    texts: torch.Tensor
+    """[K, L, D], one a distinct task."""
+    text_of: torch.Tensor
+    """[N] index into `texts`."""
+
+
+def encode(model: CosmosPredict25, recordings: list[Recording], frames: int) -> Encoded:
+    """Overlapping windows of `frames` frames and their tasks."""
+    tasks = sorted({recording.task for recording in recordings})
+    latents, text_of = [], []
+    for number, recording in enumerate(recordings):
+        for start in range(0, len(recording.frames) - frames + 1, STRIDE):
+            latents.append(model.encode_video(torch.from_numpy(recording.frames[None, start : start + frames])))
+            text_of.append(tasks.index(recording.task))
+        print(f"encoded {number + 1} of {len(recordings)} recordings", flush=True)
+    return Encoded(torch.cat(latents), model.encode_text(tasks), torch.tensor(text_of, device=model.device))
+
+
+def train_denoiser(model: CosmosPredict25, train: Encoded, validation: Encoded, budget: Budget) -> dict:
+    """Train `model.denoiser` in place; it ends with the running mean of its weights. Returns what the model card tells."""
+    generator = torch.Generator().manual_seed(budget.seed)
+    batch = BATCH * budget.batch_factor
+    denoiser = model.denoiser.train().requires_grad_(True)
+    mean = copy.deepcopy(denoiser).requires_grad_(False)
+    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
+    before = validation_loss(model, validation)
+    dropped = model.dropped_text()[0]
+    spent, step, history = budget.stopwatch(), 0, []
+    while (done := spent()) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
+        chosen = torch.randint(len(train.latents), (batch,), generator=generator).to(model.device)
+        text = train.texts[train.text_of[chosen]].clone()
+        text[(torch.rand(batch, generator=generator) < TEXT_DROPOUT).to(model.device)] = dropped
+        loss = flow_loss(model, train.latents[chosen], text, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        decay = min(EMA, step / (step + 10))
+        with torch.no_grad():
+            for kept, new in zip(mean.parameters(), denoiser.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+        history.append(loss.item())
+        if step % _LOG_EVERY == 0:
+            print(f"denoiser {100 * done:.1f} % step {step} loss {np.mean(history[-_LOG_EVERY:]):.4f}", flush=True)
+    denoiser.load_state_dict(mean.state_dict())
+    denoiser.eval().requires_grad_(False)
+    return {
+        "steps": step,
+        "minutes": budget.minutes,
+        "batch": batch,
+        "windows": len(train.latents),
+        "parameters": sum(p.numel() for p in denoiser.parameters()),
+        "loss": round(float(np.mean(history[-200:])), 4),
+        "validation_loss_before": round(before, 4),
+        "validation_loss": round(validation_loss(model, validation), 4),
+    }
+
+
+def flow_loss(model: CosmosPredict25, clean: torch.Tensor, text: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Mean squared error of the velocity over frames that are not given; all chance is drawn on the CPU."""
+    count = len(clean)
+    time = torch.sigmoid(torch.randn(count, generator=generator))
+    sigma = (SHIFT * time / (1 + (SHIFT - 1) * time)).to(clean.device)
+    noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+    given = torch.randint(1, 3, (count,), generator=generator).to(clean.device)
+    level = sigma.view(-1, 1, 1, 1, 1)
+    error = model.velocity(level * noise + (1 - level) * clean, sigma, text, clean, given) - (noise - clean)
+    free = (1 - condition_indicator(given, clean.shape[2])).expand_as(error)
+    return (error.square() * free).sum() / free.sum()
+
+
+@torch.no_grad()
+def validation_loss(model: CosmosPredict25, data: Encoded) -> float:
+    """`flow_loss` over all windows with the same noise every time."""
+    generator = torch.Generator().manual_seed(0)
+    losses = [
+        flow_loss(model, data.latents[start : start + BATCH], data.texts[data.text_of[start : start + BATCH]], generator).item()
+        for start in range(0, len(data.latents), BATCH)
+    ]
+    return float(np.mean(losses))

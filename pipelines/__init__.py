@@ -1,0 +1,1 @@
+"""Composition: definitions, jobs, schedules, sensors, environments and the command line."""

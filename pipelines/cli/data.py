@@ -1,0 +1,86 @@
+"""`inspect` and `ingest`."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.partitions import drops
+from cosmos_ops.lake import Lake, require_manifest
+from cosmos_ops.profiles import Profile
+from cosmos_ops.shards.validated import is_validated
+from pipelines.cli.output import Output
+from pipelines.cli.running import execute, ingest_run
+from pipelines.environments import Environment, environment, prepare
+
+
+def inspect(arguments, output: Output) -> dict[str, Any]:
+    """What a log is and what would become of it."""
+    from cosmos_ops.logs.inspect import inspect_log
+
+    found = inspect_log(Path(arguments.path), environment().profile, output.progress)
+    output.say(f"{arguments.path}: {found['format']} {found['format_version']}, robot {found['robot'] or 'unknown'}, licence {found['licence'] or 'unknown'}")
+    accepted = [episode for episode in found["episodes"] if episode["accepted"]]
+    output.say(f"{found['found_episodes']} episodes found of {found['declared_episodes']} declared, {len(accepted)} would be used")
+    rows = [
+        [e["index"], e["id"], e["frames"], f"{e['fps']:g}", f"{e['duration_s']:.1f}", ",".join(e["cameras"]), f"{e['state_dim']}/{e['action_dim']}",
+         "yes" if e["accepted"] else "no", "; ".join(f"{p['camera']}: {p['message']}" if p["camera"] else p["message"] for p in e["problems"])]
+        for e in found["episodes"]
+    ]  # fmt: skip
+    output.table(["#", "id", "frames", "fps", "s", "cameras", "state/action", "used", "problems"], rows)
+    for problem in found.get("problems", []):
+        output.say(f"note: {problem['message']}")
+    if found.get("crop"):
+        output.say(f"picture: {found['crop']}")
+    return found
+
+
+def ingest(arguments, output: Output) -> dict[str, Any]:
+    """Register a drop and run the data half."""
+    env = environment()
+    prepare(env)
+    return ingest_drop(env, Path(arguments.path), arguments.drop, output, copy=arguments.copy, allow_mixed=arguments.allow_mixed)
+
+
+def ingest_drop(env: Environment, path: Path, name: str | None, output: Output, copy: bool = False, allow_mixed: bool = False) -> dict[str, Any]:
+    """Ingest one drop; nothing is done when the lake says it is in and unchanged."""
+    from cosmos_ops.logs.drops import register_drop
+
+    lake, profile = env.lake, env.profile
+    drop, new = register_drop(lake, path, name, copy=copy, allow_mixed=allow_mixed)
+    instance = dg.DagsterInstance.get()
+    if not instance.has_dynamic_partition(drops.name, drop.name):
+        instance.add_dynamic_partitions(drops.name, [drop.name])
+    unchanged = not new and is_validated(lake, drop.name, profile.data_fingerprint)
+    if unchanged:
+        output.say(f"drop {drop.name} is in and unchanged: nothing to do")
+    else:
+        output.note(f"ingesting drop {drop.name} ({drop.format} {drop.format_version}, {len(drop.files)} files)")
+        execute(instance, ingest_run, output, {"dagster/partition": drop.name, "cosmos/drop": drop.name})
+    summary = {"drop": drop.name, "unchanged": unchanged, **drop_summary(lake, profile, drop.name)}
+    if not unchanged:
+        output.say(
+            f"drop {drop.name}: {summary['episodes']} episodes, {summary['clips']} clips in {summary['shards']} shards, {len(summary['quarantined'])} quarantined"
+        )
+        for entry in summary["quarantined"]:
+            output.say(f"  quarantined: episode {entry['index']} ({entry['episode']}), camera {entry['camera'] or 'all'}: {', '.join(entry['reasons'])}")
+    return summary
+
+
+def drop_summary(lake: Lake, profile: Profile, drop: str) -> dict[str, Any]:
+    """Counts of an ingested drop, and what was quarantined."""
+    import pyarrow.parquet as pq
+
+    fingerprint = profile.data_fingerprint
+
+    def stage(name: str, keyed: bool = True):
+        return require_manifest(lake.drop_stage(drop, name, fingerprint if keyed else None), f"stage {name} of drop {drop}", "ingest it again")
+
+    quarantine = pq.read_table(stage("quality").file("quarantine.parquet")).to_pylist()
+    index = stage("shards")
+    return {
+        "episodes": stage("episodes", keyed=False).rows,
+        "clips": index.rows,
+        "shards": sum(name.endswith(".tar") for name in index.files),
+        "quarantined": [{"episode": row["episode_id"], "index": row["index"], "camera": row["camera"], "reasons": row["reasons"]} for row in quarantine],
+    }

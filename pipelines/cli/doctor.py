@@ -1,0 +1,138 @@
+"""`doctor`: what is installed, which devices and services answer, what will not work and why."""
+
+import importlib.metadata
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cosmos_ops.errors import UserError
+from cosmos_ops.profiles import load_profile, profile_names
+from pipelines.cli.output import Output
+from pipelines.environments import Environment, environment, prepare
+
+_PACKAGES = (
+    "dagster",
+    "dagster-webserver",
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "peft",
+    "pyarrow",
+    "webdataset",
+    "av",
+    "great-expectations",
+    "mlflow",
+)
+_FREE_BYTES = 10 * 1024**3
+_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True
+    """False: its absence is only told."""
+
+
+def doctor(arguments, output: Output) -> dict[str, Any]:
+    """Look at everything; a finding that stops work makes the answer `ok: false`, the exit code stays 0."""
+    env = environment()
+    prepare(env)
+    findings = [_python()]
+    for look in (_packages, _device, _encoder, _readers, _disk, _dagster, _mlflow, _profile):
+        findings += _guarded(look, env)
+    for finding in findings:
+        mark = "ok  " if finding.ok else ("FAIL" if finding.needed else "note")
+        output.say(f"{mark} {finding.name}: {finding.detail}")
+    return {"ok": all(finding.ok or not finding.needed for finding in findings), "findings": [asdict(finding) for finding in findings]}
+
+
+def _guarded(look: Callable[[Environment], list[Finding]], env: Environment) -> list[Finding]:
+    """A doctor must not fall ill of what it examines: whatever a look raises is its finding."""
+    try:
+        return look(env)
+    except Exception as error:
+        return [Finding(look.__name__.strip("_"), False, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
+
+
+def _python() -> Finding:
+    return Finding("python", sys.version_info >= (3, 11), sys.version.split()[0])
+
+
+def _packages(env: Environment) -> list[Finding]:
+    found = []
+    for name in _PACKAGES:
+        try:
+            found.append(Finding(name, True, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            found.append(Finding(name, False, "not installed; run `make install`"))
+    return found
+
+
+def _device(env: Environment) -> list[Finding]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return [Finding("accelerator", False, "no CUDA device: model work runs on the CPU, which is fine for nano and hopeless for the 2B model", needed=False)]
+    return [
+        Finding(f"accelerator {number}", True, f"{torch.cuda.get_device_name(number)}, {torch.cuda.get_device_properties(number).total_memory / 2**30:.0f} GiB")
+        for number in range(torch.cuda.device_count())
+    ]
+
+
+def _encoder(env: Environment) -> list[Finding]:
+    import av
+    from av.codec import Codec
+
+    Codec("libx264", "w")
+    return [Finding("video", True, f"PyAV {av.__version__}, libx264 encodes, {'libdav1d' if 'libdav1d' in av.codecs_available else 'built-in'} AV1 decodes")]
+
+
+def _readers(env: Environment) -> list[Finding]:
+    import cosmos_ops.logs  # noqa: F401  registers the readers
+    from cosmos_ops.logs.base import readers
+
+    return [Finding("log formats", True, ", ".join(sorted(readers())))]
+
+
+def _disk(env: Environment) -> list[Finding]:
+    usage = shutil.disk_usage(env.home)
+    return [Finding("disk", usage.free > _FREE_BYTES, f"{usage.free / 2**30:.0f} GiB free at {env.home}", needed=False)]
+
+
+def _dagster(env: Environment) -> list[Finding]:
+    import dagster as dg
+
+    instance = dg.DagsterInstance.get()
+    runs = instance.get_runs_count()
+    return [Finding("dagster", True, f"{env.dagster_home}, {runs} runs, {len(instance.get_dynamic_partitions('drops'))} drops as partitions")]
+
+
+def _mlflow(env: Environment) -> list[Finding]:
+    if env.tracking_uri.startswith("http"):
+        try:
+            with urllib.request.urlopen(f"{env.tracking_uri}/health", timeout=_TIMEOUT_S) as answer:
+                return [Finding("mlflow", answer.status == 200, f"{env.tracking_uri} answers")]
+        except (urllib.error.URLError, TimeoutError) as error:
+            return [Finding("mlflow", False, f"{env.tracking_uri} does not answer ({error}); start it, or unset MLFLOW_TRACKING_URI for the local database")]
+    from cosmos_ops.registry.tracking import Tracking
+
+    models = Tracking(env.tracking_uri, env.artifact_root).client.search_registered_models()
+    return [Finding("mlflow", True, f"{env.tracking_uri}, {len(models)} registered models")]
+
+
+def _profile(env: Environment) -> list[Finding]:
+    try:
+        profile = load_profile(env.profile_name)
+    except UserError as error:
+        return [Finding("profile", False, str(error))]
+    return [Finding("profile", True, f"{profile.name} ({profile.base_model.source}); there are {', '.join(profile_names())}")]

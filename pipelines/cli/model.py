@@ -1,0 +1,141 @@
+"""`train`, `evaluate`, `run` and `generate`."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.hashing import digest
+from cosmos_ops.heads import Heads
+from cosmos_ops.lake import read_manifest
+from cosmos_ops.recipes import recipe_hash, recipe_names, resolve_recipe
+from cosmos_ops.shards.validated import validated_drops
+from pipelines.cli.board import print_board
+from pipelines.cli.output import Output
+from pipelines.cli.running import adapt_run, all_assets_run, execute
+from pipelines.environments import Environment, environment, prepare
+
+_SHARED = ("dataset", "evaluation_set", "latents")
+_PARTS = ("adapter", "generations", "scores")
+
+
+def train(arguments, output: Output) -> dict[str, Any]:
+    """Dataset, latents and adapters."""
+    env, recipes = _ready(arguments)
+    run_id = _execute(env, output, recipes, [[name] for name in _SHARED] + [[recipe, "adapter"] for recipe in recipes])
+    heads = Heads(env.lake, env.profile.name)
+    adapters = {}
+    for recipe in recipes:
+        manifest = read_manifest(env.lake.adapter(heads.require(f"adapters/{recipe}", "train again")))
+        adapters[recipe] = {"path": str(manifest.path), "data_version": manifest.data_version, "validation_loss": manifest.meta["validation_loss"]}
+        output.say(f"{recipe}: {manifest.path}, validation loss {manifest.meta['validation_loss']}")
+    return {"dagster_run_id": run_id, "dataset_version": heads.get("dataset"), "adapters": adapters}
+
+
+def evaluate(arguments, output: Output) -> dict[str, Any]:
+    """Generations, scores and leaderboard of what was trained."""
+    env, recipes = _ready(arguments)
+    heads = Heads(env.lake, env.profile.name)
+    for recipe in recipes:
+        heads.require(f"adapters/{recipe}", f"run `cosmos-ops train --recipe {recipe}` first")
+    keys = [[name, part] for name in ("base", "incumbent", *recipes) for part in ("generations", "scores")]
+    run_id = _execute(env, output, recipes, [*keys, ["leaderboard"]])
+    return {"dagster_run_id": run_id, **board(env, output)}
+
+
+def run(arguments, output: Output) -> dict[str, Any]:
+    """The whole model half."""
+    env, recipes = _ready(arguments)
+    return run_model_half(env, recipes, output)
+
+
+def run_model_half(env: Environment, recipes: list[str], output: Output) -> dict[str, Any]:
+    """Train, evaluate and decide; nothing is done when the lake holds the decision for exactly this data and these recipes."""
+    heads = Heads(env.lake, env.profile.name)
+    inputs = model_inputs(env, recipes)
+    unchanged = heads.get("decided_inputs") == inputs and heads.get("decision") is not None
+    if unchanged:
+        output.say("this data and these recipes are decided: nothing to do")
+        run_id = None
+    else:
+        keys = [[name] for name in _SHARED] + [[name, part] for name in ("base", "incumbent") for part in ("generations", "scores")]
+        keys += [[recipe, part] for recipe in recipes for part in _PARTS] + [["leaderboard"], ["champion"]]
+        run_id = _execute(env, output, recipes, keys)
+        # Recorded after the fact: a new drop that came in meanwhile changes the inputs, and the next call sees it.
+        heads.set(decided_inputs=inputs)
+    decision = read_manifest(env.lake.decision(heads.require("decision", "run again"))).meta
+    result = {
+        "unchanged": unchanged,
+        "dagster_run_id": run_id,
+        **board(env, output),
+        "champion": _champion(env),
+        "promoted": decision["promoted"] and not unchanged,
+    }
+    result["reason"] = decision["reason"]
+    output.say(f"{'promoted' if decision['promoted'] else 'not promoted'}: {decision['reason']}")
+    return result
+
+
+def _champion(env: Environment) -> dict[str, Any] | None:
+    """The alias holder now, whoever moved it."""
+    from cosmos_ops.registry.promote import champion
+    from cosmos_ops.registry.tracking import Tracking
+
+    return champion(Tracking(env.tracking_uri, env.artifact_root), env.profile, env.lake)
+
+
+def model_inputs(env: Environment, recipes: list[str]) -> str:
+    """Hash of everything the model half's outcome depends on: validated drops, profile and resolved recipes."""
+    lake, profile = env.lake, env.profile
+    names = validated_drops(lake, profile.data_fingerprint)
+    shards = {name: read_manifest(lake.drop_stage(name, "shards", profile.data_fingerprint)).data_version for name in names}
+    forgotten = lake.root / "forgotten.json"
+    resolved = {name: recipe_hash(resolve_recipe(name, profile, env.recipes_folder)) for name in recipes}
+    return digest([shards, profile, resolved, forgotten.read_text() if forgotten.is_file() else None])
+
+
+def board(env: Environment, output: Output) -> dict[str, Any]:
+    """Print the current scoreboard and return its JSON."""
+    heads = Heads(env.lake, env.profile.name)
+    manifest = read_manifest(env.lake.leaderboard(heads.require("leaderboard", "run `cosmos-ops run` first")))
+    return print_board(manifest, heads.get("dataset"), heads.get("evaluation_set"), output)
+
+
+def generate(arguments, output: Output) -> dict[str, Any]:
+    """One video."""
+    env = environment()
+    prepare(env)
+    from assets.resources import GpuResource
+    from cosmos_ops.evaluation.single import generate_one
+
+    folder = None
+    if arguments.adapter != "none":
+        from cosmos_ops.registry.promote import adapter_folder
+        from cosmos_ops.registry.tracking import Tracking
+
+        folder = adapter_folder(env.lake, Tracking(env.tracking_uri, env.artifact_root), env.profile, arguments.adapter)
+    device = GpuResource(device_name=env.device, precision_name=env.precision).device()
+    made = generate_one(
+        env.profile, env.lake.models(), Path(arguments.image), arguments.prompt, folder, arguments.seed, Path(arguments.output), device, output.progress
+    )
+    output.say(f"wrote {arguments.output} ({'base model' if folder is None else f'adapter {folder}'})")
+    return {"output": str(Path(arguments.output).absolute()), "adapter": str(folder) if folder else None, **made}
+
+
+def _ready(arguments) -> tuple[Environment, list[str]]:
+    env = environment()
+    known = recipe_names(env.recipes_folder)
+    recipes = arguments.recipe or list(env.profile.recipes)
+    for recipe in recipes:
+        if recipe not in known:
+            raise UserError(f"recipe {recipe!r} does not exist; there are {', '.join(known)}")
+    prepare(env)
+    if not validated_drops(env.lake, env.profile.data_fingerprint):
+        raise WorkFailed("no validated drop is in the lake; run `cosmos-ops ingest PATH` first")
+    return env, recipes
+
+
+def _execute(env: Environment, output: Output, recipes: list[str], keys: list[list[str]]) -> str:
+    job = adapt_run if set(recipes) <= set(env.profile.recipes) else all_assets_run
+    return execute(dg.DagsterInstance.get(), job, output, {"cosmos/half": "model"}, [dg.AssetKey(key) for key in keys])

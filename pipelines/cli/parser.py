@@ -1,0 +1,60 @@
+"""Commands and their options."""
+
+import argparse
+
+from pipelines.cli import data, demo, doctor, model, registry
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; each command sets `command`, a function of (arguments, output) that returns the JSON object."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
+    parser = argparse.ArgumentParser(prog="cosmos-ops", description="Robot teleoperation logs in, promoted adapters of a video world model out")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, function, description: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=description, description=description, parents=[shared])
+        made.set_defaults(command=function)
+        return made
+
+    command("demo", demo.demo, "run the whole graph with the nano profile on built-in drops")
+
+    made = command("inspect", data.inspect, "what a log folder or file is and what would become of it; writes nothing")
+    made.add_argument("path", metavar="PATH")
+
+    made = command("ingest", data.ingest, "register a drop and run the data half for it")
+    made.add_argument("path", metavar="PATH")
+    made.add_argument("--drop", metavar="NAME", help="name of the drop (default: the folder's name)")
+    made.add_argument("--copy", action="store_true", help="copy the logs into the lake instead of reading them in place")
+    made.add_argument("--allow-mixed", action="store_true", help="accept a drop of another robot than the lake's")
+
+    for name, function, description in (
+        ("train", model.train, "dataset, latents and adapters"),
+        ("evaluate", model.evaluate, "generations, scores and leaderboard of what was trained"),
+        ("run", model.run, "the whole model half: train, evaluate, decide on promotion"),
+    ):
+        made = command(name, function, description)
+        made.add_argument("--recipe", action="append", metavar="R", help="recipe to use, may be given again (default: the profile's)")
+
+    made = command("generate", model.generate, "one video from an image and a prompt")
+    made.add_argument("--image", required=True, metavar="FILE", help="first frame")
+    made.add_argument("--prompt", required=True, metavar="TEXT")
+    made.add_argument("--adapter", default="champion", metavar="champion|PATH|none", help="which adapter (default: champion)")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--output", default="generated.mp4", metavar="FILE")
+
+    command("leaderboard", registry.leaderboard, "the current scoreboard")
+
+    made = command("lineage", registry.lineage, "what made an adapter, or what an episode went into")
+    which = made.add_mutually_exclusive_group(required=True)
+    which.add_argument("ref", nargs="?", metavar="REF", help="champion, challenger, a version, an MLflow run id or an adapter folder")
+    which.add_argument("--episode", metavar="ID")
+
+    made = command("promote", registry.promote, "make a registered version the champion")
+    made.add_argument("version", metavar="VERSION")
+    made.add_argument("--force", action="store_true", help="although the gate said no; needs --reason")
+    made.add_argument("--reason", default="", metavar="TEXT")
+
+    command("rollback", registry.rollback, "give the alias back to the champion before")
+    command("doctor", doctor.doctor, "what is installed, which devices and services answer, what will not work and why")
+    return parser

@@ -1,0 +1,160 @@
+"""Run a Dagster job from the command line on the real instance, and tell what happens while it does."""
+
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Sequence
+
+import dagster as dg
+
+from cosmos_ops.errors import UserError, WorkFailed
+from pipelines.cli.output import Output
+
+_HOST_TAG, _PID_TAG, _CALL_TAG = "cosmos/host", "cosmos/pid", "cosmos/call"
+_POLL_S = 0.5
+
+
+def ingest_run() -> dg.JobDefinition:
+    """Rebuilt in each step's process."""
+    from pipelines.definitions import defs
+
+    return defs.resolve_job_def("ingest")
+
+
+def adapt_run() -> dg.JobDefinition:
+    """Rebuilt in each step's process."""
+    from pipelines.definitions import defs
+
+    return defs.resolve_job_def("adapt")
+
+
+def all_assets_run() -> dg.JobDefinition:
+    """Every asset: for recipes beyond the profile's defaults. Rebuilt in each step's process."""
+    from pipelines.definitions import defs
+
+    return defs.resolve_implicit_global_asset_job_def()
+
+
+def execute(instance: dg.DagsterInstance, job, output: Output, tags: dict[str, str], selection: Sequence[dg.AssetKey] | None = None) -> str:
+    """Execute to the end, following on stderr. Returns the run id; raises `UserError` or `WorkFailed` with the first failure's line."""
+    from dagster._utils.interrupts import setup_interrupt_handlers
+
+    setup_interrupt_handlers()
+    bury_dead_runs(instance)
+    call = uuid.uuid4().hex
+    tags = {**tags, _CALL_TAG: call, _HOST_TAG: socket.gethostname(), _PID_TAG: str(os.getpid())}
+    follower = _Follower(instance, call, output)
+    follower.start()
+    try:
+        result = dg.execute_job(
+            dg.reconstructable(job),
+            instance=instance,
+            tags=tags,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            asset_selection=list(selection) if selection is not None else None,
+        )
+    finally:
+        follower.stop()
+    run = instance.get_run_by_id(result.run_id)
+    if run.status == dg.DagsterRunStatus.CANCELED:
+        raise KeyboardInterrupt
+    if not result.success:
+        raise follower.failure or WorkFailed(f"Dagster run {result.run_id} failed; see it with `make dev`")
+    return result.run_id
+
+
+def bury_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Mark runs of command lines that no longer live as failed and free the pool slots they held."""
+    started = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.NOT_STARTED]
+    for run in instance.get_runs(dg.RunsFilter(statuses=started, tags={_HOST_TAG: socket.gethostname()})):
+        if _alive(int(run.tags[_PID_TAG])):
+            continue
+        instance.report_run_failed(run, f"the command line that ran it (pid {run.tags[_PID_TAG]}) died")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # this process has not started its run yet: the number was reused
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class _Follower:
+    """Prints a run's steps, log lines and failed checks while it runs, and keeps the first failure."""
+
+    def __init__(self, instance: dg.DagsterInstance, call: str, output: Output):
+        self.failure: UserError | WorkFailed | None = None
+        self._instance, self._call, self._output = instance, call, output
+        self._cursor: str | None = None
+        self._run_id: str | None = None
+        self._names: dict[str, str] = {}
+        self._checks: list[str] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join()
+        self._read()
+
+    def _follow(self) -> None:
+        while not self._done.wait(_POLL_S):
+            self._read()
+
+    def _read(self) -> None:
+        if self._run_id is None:
+            runs = self._instance.get_runs(dg.RunsFilter(tags={_CALL_TAG: self._call}), limit=1)
+            if not runs:
+                return
+            self._run_id = runs[0].run_id
+            # A step is called by its asset's name as an identifier; people know the asset.
+            self._names = {key.to_python_identifier(): key.to_user_string() for key in runs[0].asset_selection or ()}
+        while True:
+            page = self._instance.get_records_for_run(self._run_id, cursor=self._cursor)
+            for record in page.records:
+                self._show(record.event_log_entry)
+            if page.records:
+                self._cursor = page.cursor
+            if not page.has_more:
+                return
+
+    def _show(self, entry) -> None:
+        event = entry.dagster_event
+        if event is None:
+            self._output.note(f"    {entry.user_message}")
+            return
+        name = self._names.get(event.step_key, event.step_key or "")
+        if event.event_type_value == "STEP_START":
+            self._output.note(f"  {name} ...")
+        elif event.event_type_value == "STEP_SUCCESS":
+            self._output.note(f"  {name} done in {event.step_success_data.duration_ms / 1000:.1f} s")
+        elif event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.asset_check_evaluation_data.passed:
+            check = event.asset_check_evaluation_data
+            line = f"check {check.check_name} of {check.asset_key.to_user_string()}: {check.description}"
+            self._output.note(f"    {line}")
+            if check.blocking:
+                self._checks.append(line)
+        elif event.event_type_value == "STEP_FAILURE" and self.failure is None:
+            self.failure = self._failure_of(name, event.step_failure_data)
+
+    def _failure_of(self, name: str, data) -> UserError | WorkFailed:
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            kind = data.user_failure_data.metadata.get("kind")
+            return (UserError if kind is not None and kind.value == "UserError" else WorkFailed)(data.user_failure_data.description)
+        if self._checks:
+            return WorkFailed(self._checks[-1])
+        error = data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        detail = error.message.strip().splitlines()[0] if error is not None and error.message.strip() else "no message"
+        return WorkFailed(f"{name} failed unexpectedly: {detail}; run id {self._run_id}, `make dev` shows its log")

@@ -1,0 +1,120 @@
+"""Every environment variable and every resource instance of the project. Nothing else reads the environment."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosmos_ops.errors import UserError
+from cosmos_ops.lake import Lake
+from cosmos_ops.profiles import Profile, load_profile
+
+PROJECT = Path(__file__).resolve().parents[1]
+_ENVIRONMENTS = ("local",)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where this installation keeps its state and what it runs with."""
+
+    home: Path
+    lake_root: Path
+    dagster_home: Path
+    tracking_uri: str
+    artifact_root: str
+    mlflow_url: str
+    """Address of MLflow's pages; empty when only the database is known."""
+    profile_name: str
+    recipes_folder: Path | None
+    """Folder with more recipe YAMLs than those of the package."""
+    device: str
+    precision: str
+    name: str
+    dagster_port: int | None
+    mlflow_port: int | None
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.lake_root)
+
+    @property
+    def profile(self) -> Profile:
+        return load_profile(self.profile_name)
+
+
+def environment(profile: str | None = None) -> Environment:
+    """The environment as the variables say (README, "Settings"); `profile` overrides the variable's."""
+    variables = os.environ
+    home = Path(variables.get("COSMOS_HOME") or PROJECT / ".cosmos").absolute()
+    name = variables.get("COSMOS_ENV") or "local"
+    if name not in _ENVIRONMENTS:
+        raise UserError(f"COSMOS_ENV is {name!r}; this version knows {', '.join(_ENVIRONMENTS)}")
+    lake = variables.get("COSMOS_LAKE") or str(home / "lake")
+    if "://" in lake:
+        raise UserError(f"COSMOS_LAKE is {lake!r}; this version keeps the lake in a local folder, give a path")
+    tracking = variables.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+    recipes = variables.get("COSMOS_RECIPES")
+    return Environment(
+        home=home,
+        lake_root=Path(lake).absolute(),
+        dagster_home=Path(variables.get("DAGSTER_HOME") or home / "dagster").absolute(),
+        tracking_uri=tracking,
+        artifact_root=str(home / "mlflow" / "artifacts"),
+        mlflow_url=variables.get("COSMOS_MLFLOW_URL") or (tracking if tracking.startswith("http") else ""),
+        profile_name=profile or variables.get("COSMOS_PROFILE") or "nano",
+        recipes_folder=Path(recipes).absolute() if recipes else None,
+        device=variables.get("COSMOS_DEVICE") or "auto",
+        precision=variables.get("COSMOS_PRECISION") or "auto",
+        name=name,
+        dagster_port=_port(variables.get("COSMOS_DAGSTER_PORT"), "COSMOS_DAGSTER_PORT"),
+        mlflow_port=_port(variables.get("COSMOS_MLFLOW_PORT"), "COSMOS_MLFLOW_PORT"),
+    )
+
+
+def _port(value: str | None, variable: str) -> int | None:
+    if not value:
+        return None
+    if not value.isdigit() or not 0 < int(value) < 65536:
+        raise UserError(f"{variable} is {value!r}; a port is a number from 1 to 65535")
+    return int(value)
+
+
+def prepare(env: Environment) -> None:
+    """Make the state folders and tell child processes where they are. Safe to call again."""
+    for folder in (env.dagster_home, env.lake.landing, env.home / "mlflow" / "artifacts"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be made ({error.strerror}); set COSMOS_HOME to a folder that can be written") from None
+    link = env.dagster_home / "dagster.yaml"
+    if not link.exists():
+        link.unlink(missing_ok=True)
+        try:
+            link.symlink_to(PROJECT / "dagster.yaml")
+        except FileExistsError:
+            pass  # another process made it between the two lines
+    # Two steps may run side by side; two thread teams on the same cores spend most of their time waiting for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
+    os.environ.update(
+        COSMOS_HOME=str(env.home),
+        COSMOS_LAKE=str(env.lake_root),
+        DAGSTER_HOME=str(env.dagster_home),
+        COSMOS_PROFILE=env.profile_name,
+        MLFLOW_TRACKING_URI=env.tracking_uri,
+        COSMOS_MLFLOW_URL=env.mlflow_url,
+        # Both only write to the log, and their import-time checks reach for the network.
+        DAGSTER_DISABLE_TELEMETRY="true",
+        MLFLOW_DISABLE_TELEMETRY="true",
+    )
+
+
+def resources(env: Environment) -> dict[str, Any]:
+    """Resource instances of this environment, by the names assets ask for."""
+    from assets.resources import GpuResource, LakeResource, TrackingResource, TrainingLauncher
+
+    return {
+        "lake": LakeResource(root=str(env.lake_root), profile_name=env.profile_name, recipes_folder=str(env.recipes_folder or "")),
+        "tracking": TrackingResource(tracking_uri=env.tracking_uri, artifact_root=env.artifact_root, ui_url=env.mlflow_url),
+        "gpu": GpuResource(device_name=env.device, precision_name=env.precision),
+        "launcher": TrainingLauncher(),
+    }

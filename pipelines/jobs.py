@@ -1,0 +1,49 @@
+"""The two jobs: the data half of one drop, and the model half."""
+
+import dagster as dg
+
+from assets.partitions import drops
+from pipelines.environments import environment
+
+# Steps are processes: a killed trainer or a crashed decoder takes nothing with it, and a cancel is not retried.
+# They fork from a server that has imported the slow libraries once, so that a step starts in a second.
+_DATA_LIBRARIES = ["pandas", "av", "cv2", "webdataset", "great_expectations"]
+_MODEL_LIBRARIES = ["pandas", "av", "cv2", "mlflow", "torch", "torchvision", "cosmos_ops.base_models"]
+
+
+def _steps(libraries: list[str]) -> dg.ExecutorDefinition:
+    return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": ["pipelines.definitions", *libraries]}}})
+
+
+DATA_STEPS = _steps(_DATA_LIBRARIES)
+MODEL_STEPS = _steps(_MODEL_LIBRARIES)
+DATA_HALF = dg.AssetSelection.groups("data")
+
+ingest_job = dg.define_asset_job(
+    "ingest",
+    selection=DATA_HALF,
+    partitions_def=drops,
+    executor_def=DATA_STEPS,
+    tags={"cosmos/half": "data"},
+    description="The data half for one drop: index, quality, clips, captions, shards",
+)
+
+
+def recipe_assets(recipes) -> dg.AssetSelection:
+    """The three assets of each recipe."""
+    return dg.AssetSelection.assets(*(dg.AssetKey([recipe, part]) for recipe in recipes for part in ("adapter", "generations", "scores")))
+
+
+def model_half() -> dg.AssetSelection:
+    """Everything after the data half, with the profile's default recipes."""
+    shared = dg.AssetSelection.groups("dataset", "contenders", "promotion")
+    return shared | recipe_assets(environment().profile.recipes)
+
+
+adapt_job = dg.define_asset_job(
+    "adapt",
+    selection=model_half(),
+    executor_def=MODEL_STEPS,
+    tags={"cosmos/half": "model"},
+    description="The model half: dataset, latents, adapters of the profile's recipes, scores, leaderboard, champion",
+)

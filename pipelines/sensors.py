@@ -1,0 +1,78 @@
+"""New drops in the landing folder become partitions; enough new episodes become a retraining."""
+
+import json
+
+import dagster as dg
+
+from assets.partitions import drops
+from cosmos_ops.errors import UserError
+from pipelines.environments import environment
+from pipelines.jobs import adapt_job, ingest_job
+
+NEW_EPISODES = 20
+"""Validated training episodes since the champion's dataset version that start a retraining."""
+
+
+@dg.sensor(
+    job=ingest_job,
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="A complete drop in the lake's landing folder is registered and ingested",
+)
+def new_drops(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """A drop is complete when its files did not change between two looks, or when it holds a file named `_SUCCESS`."""
+    from cosmos_ops.logs.drops import load_drop, register_drop
+
+    lake = environment().lake
+    seen: dict[str, list] = json.loads(context.cursor) if context.cursor else {}
+    known = set(lake.drop_names())
+    looked, requests, refused = {}, [], []
+    for folder in sorted(path for path in lake.landing.glob("*") if path.is_dir() and not path.name.startswith(".")):
+        looked[folder.name] = state = _state(folder)
+        complete = (folder / "_SUCCESS").is_file() or seen.get(folder.name) == state
+        if folder.name in known:
+            continue
+        if not complete:
+            continue
+        try:
+            drop, _ = register_drop(lake, folder)
+        except UserError as error:
+            refused.append(str(error))
+            continue
+        requests.append(drop.name)
+    # A drop that the command line registered but never finished, or whose request got lost, is asked for again: run keys make it once.
+    registered = context.instance.get_dynamic_partitions(drops.name)
+    missing = [name for name in requests if name not in registered]
+    runs = [
+        dg.RunRequest(run_key=f"{name}:{load_drop(lake, name).fingerprint}", partition_key=name, tags={"cosmos/drop": name})
+        for name in sorted({*requests, *(name for name in known if name not in registered)})
+    ]
+    missing += [name for name in known if name not in registered and name not in missing]
+    for line in refused:
+        context.log.warning(line)
+    cursor = json.dumps(looked, sort_keys=True)
+    if not runs:
+        context.update_cursor(cursor)
+        return dg.SkipReason("; ".join(refused) or f"no new complete drop in {lake.landing}")
+    return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[drops.build_add_request(missing)] if missing else [], cursor=cursor)
+
+
+@dg.sensor(
+    job=adapt_job,
+    minimum_interval_seconds=60,
+    description=f"Retrain when {NEW_EPISODES} or more validated training episodes came in since the champion's dataset version",
+)
+def new_episodes(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    from cosmos_ops.registry.retraining import new_training_episodes
+
+    env = environment()
+    count, version = new_training_episodes(env.lake, env.profile)
+    if count < NEW_EPISODES:
+        return dg.SkipReason(f"{count} new validated training episodes since dataset version {version or '(none)'}; {NEW_EPISODES} are needed")
+    return dg.RunRequest(run_key=f"{version}:{count}", tags={"cosmos/reason": f"{count} new training episodes"})
+
+
+def _state(folder) -> list:
+    """Number, total size and newest change of a folder's files: what must stand still before a drop counts as complete."""
+    stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return [len(stats), sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]

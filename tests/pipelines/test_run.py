@@ -1,0 +1,129 @@
+"""The model half on the real thing: Dagster, a training subprocess under Pipes, MLflow in SQLite, Chromium not needed."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import dagster as dg
+import mlflow
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def outcome(adapted) -> dict:
+    return json.loads((adapted.path.parent / "run.json").read_text())
+
+
+def instance_of(home) -> dg.DagsterInstance:
+    return dg.DagsterInstance.from_config(str(home.path / "dagster"))
+
+
+def test_every_contender_is_scored_and_a_decision_made_with_a_reason(outcome):
+    assert set(outcome["scores"]) == {"base", "lora-r8", "dora-r8"}
+    assert set(outcome["paired"]) == {"lora-r8", "dora-r8"}
+    for metrics in outcome["scores"].values():
+        assert {"psnr", "ssim", "latent_frechet"} <= set(metrics)
+    assert outcome["reason"] and outcome["promoted"] == (outcome["champion"] is not None)
+    assert Path(outcome["report"]).read_text().startswith("<!doctype html>")
+
+
+def test_the_run_is_one_dagster_run_with_observed_training(adapted, outcome):
+    with instance_of(adapted) as instance:
+        run = instance.get_run_by_id(outcome["dagster_run_id"])
+        assert run.status == dg.DagsterRunStatus.SUCCESS and run.job_name == "adapt"
+        observed = instance.fetch_observations(dg.AssetKey(["lora-r8", "adapter"]), limit=10).records
+        assert observed and "loss" in observed[0].asset_observation.metadata
+        made = instance.get_latest_materialization_event(dg.AssetKey(["lora-r8", "adapter"])).asset_materialization
+        assert made.metadata["mlflow/run_id"].value
+
+
+def test_mlflow_answers_what_made_the_adapter(adapted, outcome):
+    client = mlflow.MlflowClient(f"sqlite:///{adapted.path}/mlflow/mlflow.db")
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    tags = [run.data.tags for run in runs if run.data.tags.get("dagster.run_id") == outcome["dagster_run_id"]]
+    assert any(outcome["dataset_version"] in tag.values() for tag in tags)
+    assert len([tag for tag in tags if "cosmos.adapter_key" in tag]) == 2
+
+
+def test_again_there_is_nothing_to_do(adapted, outcome):
+    again = adapted.json("run")
+    assert again["unchanged"] and not again["promoted"] and again["scores"] == outcome["scores"]
+    with instance_of(adapted) as instance:
+        assert len(instance.get_runs(dg.RunsFilter(job_name="adapt"))) == 1
+
+
+def test_promote_lineage_rollback(adapted, outcome, copy_of):
+    home = copy_of(adapted)
+    if outcome["champion"] is None:
+        home.run("promote", "1", code=2)
+    first = home.json("promote", "1", "--force", "--reason", "test of the loop")["champion"]
+    assert first["version"] in (1, "1")
+    found = home.json("lineage", "champion")
+    for key in ("dataset_version", "evaluation_set", "recipe", "run_id", "dagster_run_id", "base_revision", "base_licence", "drops", "scores", "captioner"):
+        assert found[key], key
+    assert found["dataset_version"] == outcome["dataset_version"]
+    trained, tested = found["episodes"]["train"][0], found["episodes"]["test"][0]
+    assert found["run_id"] in {adapter["run_id"] for adapter in home.json("lineage", "--episode", trained)["adapters"]}
+    told = home.json("lineage", "--episode", tested)
+    assert told["adapters"] == [] and told["clips"] and told["shards"] and told["drop"] == "monday"
+    home.run("promote", "2", "--force", "--reason", "another")
+    assert home.json("rollback")["champion"]["version"] == first["version"]
+    home.run("lineage", "--episode", "ffffffffffffffff", code=2)
+    home.run("lineage", "no-such-ref", code=2)
+
+
+def test_generate_writes_a_video(adapted, tmp_path):
+    import av
+    import numpy as np
+    from PIL import Image
+
+    Image.fromarray(np.full((60, 90, 3), 128, np.uint8)).save(tmp_path / "first.png")
+    made = adapted.json(
+        "generate", "--image", str(tmp_path / "first.png"), "--prompt", "push the red block", "--adapter", "none", "--output", str(tmp_path / "out.mp4")
+    )
+    with av.open(made["output"]) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 5
+    assert "missing.png" in adapted.run("generate", "--image", str(tmp_path / "missing.png"), "--prompt", "x", "--adapter", "none", code=2).stderr
+
+
+def test_an_incumbent_joins_the_next_run(adapted, copy_of, tmp_path):
+    from tests.fixtures.lerobot_factory import write_lerobot
+
+    home = copy_of(adapted)
+    home.run("promote", "1", "--force", "--reason", "to have an incumbent")
+    home.run("ingest", str(write_lerobot(tmp_path / "tuesday", episodes=6, frames=24, seed=7)))
+    outcome = home.json("run", "--recipe", "lora-r8")
+    assert "incumbent" in outcome["scores"] and not outcome["unchanged"]
+    samples = pq.read_table(home.lake / "datasets" / outcome["dataset_version"] / "samples.parquet", columns=["drop"])
+    assert set(samples["drop"].to_pylist()) == {"monday", "tuesday"}
+
+
+def test_killed_in_mid_training_it_continues(home, log, built_models, tiny_profile, tmp_path):
+    import shutil
+
+    import yaml
+
+    settings = yaml.safe_load(tiny_profile.read_text())
+    settings["training"]["overrides"] |= {"steps": 60}
+    settings["recipes"] = ["lora-r8"]
+    longer = tmp_path / "longer.yaml"
+    longer.write_text(yaml.safe_dump(settings))
+    home = type(home)(home.path, longer)
+    shutil.copytree(built_models, home.lake / "models")
+    home.run("ingest", str(log))
+    process = home.start("train")
+    deadline = time.monotonic() + 240
+    while not list(home.lake.glob("adapters/*/.checkpoints/*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = home.json("train")
+    folders = [path for path in home.lake.glob("adapters/*") if (path / "manifest.json").is_file()]
+    assert [str(folder) for folder in folders] == [done["adapters"]["lora-r8"]["path"]]
+    steps = [json.loads(text)["step"] for text in (folders[0] / "log.jsonl").read_text().splitlines()]
+    assert max(steps) == 60 and len([step for step in set(steps)]) == len(steps)
