@@ -29,7 +29,7 @@ dev: $(STAMP)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check --diff . >/dev/null 2>&1 || { echo "ruff format would change files; run: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/ruff format --check .
 
 clean:
 	rm -rf .cosmos build *.egg-info

@@ -38,18 +38,14 @@ def result(
     check_results: Sequence[dg.AssetCheckResult] = (),
 ) -> dg.MaterializeResult:
     """A `MaterializeResult` with the manifest's data version, row count, metadata, table preview and picture."""
-    shown: dict[str, Any] = {
-        "dagster/row_count": manifest.rows,
-        "path": dg.MetadataValue.path(str(manifest.path)),
-        "unchanged": manifest.unchanged,
-        "key": manifest.key,
-    }
-    shown |= {name: _plain(value) for name, value in manifest.meta.items()}
-    if table is not None:
-        shown |= table_metadata(manifest.file(table))
+    # The order is that of the page: what people look for first.
+    shown: dict[str, Any] = {"dagster/row_count": manifest.rows, **(metadata or {})}
     if picture is not None and manifest.file(picture).is_file():
         shown["picture"] = picture_metadata(manifest.file(picture))
-    shown |= metadata or {}
+    if table is not None:
+        shown |= table_metadata(manifest.file(table))
+    shown |= {name: _plain(value) for name, value in manifest.meta.items() if name not in shown}
+    shown |= {"path": dg.MetadataValue.path(str(manifest.path)), "unchanged": manifest.unchanged, "key": manifest.key}
     return dg.MaterializeResult(data_version=dg.DataVersion(manifest.data_version), metadata=shown, check_results=list(check_results))
 
 

@@ -11,27 +11,27 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 
-from pipelines.environments import PROJECT, Environment, environment, prepare
+from pipelines.environments import DAGSTER_PORT, LOOPBACK, MLFLOW_PORT, PROJECT, Environment, environment, prepare
 
-_HOST = "127.0.0.1"
 _START_S = 120.0
 
 
 def main() -> int:
     """Start the three, print their addresses when they answer, stop all when one ends or on Ctrl-C."""
     env = environment()
-    dagster_port, mlflow_port = _port(env.dagster_port, 3000), _port(env.mlflow_port, 5000)
-    mlflow_url = f"http://{_HOST}:{mlflow_port}" if not env.tracking_uri.startswith("http") else env.tracking_uri
+    dagster_port, mlflow_port = _port(env.dagster_port, DAGSTER_PORT), _port(env.mlflow_port, MLFLOW_PORT)
+    mlflow_url = f"http://{LOOPBACK}:{mlflow_port}" if not env.tracking_uri.startswith("http") else env.tracking_uri
     prepare(replace(env, mlflow_url=mlflow_url))
     processes: dict[str, subprocess.Popen] = {}
     # A plain kill stops the servers as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt()))
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         if not env.tracking_uri.startswith("http"):
             processes["MLflow"] = _start(_mlflow_command(env, mlflow_port))
-        processes["Dagster daemon"] = _start([sys.executable, "-m", "dagster._daemon", "run", "-w", str(PROJECT / "workspace.yaml")])
-        processes["Dagster"] = _start([sys.executable, "-m", "dagster_webserver", "-h", _HOST, "-p", str(dagster_port), "-w", str(PROJECT / "workspace.yaml")])
-        urls = {"Dagster": f"http://{_HOST}:{dagster_port}", "MLflow": mlflow_url}
+        workspace = ["-w", str(PROJECT / "workspace.yaml")]
+        processes["Dagster daemon"] = _start([sys.executable, "-m", "dagster._daemon", "run", *workspace])
+        processes["Dagster"] = _start([sys.executable, "-m", "dagster_webserver", "-h", LOOPBACK, "-p", str(dagster_port), *workspace])
+        urls = {"Dagster": f"http://{LOOPBACK}:{dagster_port}", "MLflow": mlflow_url}
         if not all(_answers(url, processes) for url in urls.values()):
             return 1
         for name, url in urls.items():
@@ -50,9 +50,13 @@ def main() -> int:
 
 def _mlflow_command(env: Environment, port: int) -> list[str]:
     return [
-        sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port), "--workers", "1",
+        sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1",
         "--backend-store-uri", env.tracking_uri, "--artifacts-destination", env.artifact_root, "--serve-artifacts",
     ]  # fmt: skip
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _start(command: list[str]) -> subprocess.Popen:
@@ -82,7 +86,7 @@ def _port(named: int | None, wanted: int) -> int:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
-                probe.bind((_HOST, port))
+                probe.bind((LOOPBACK, port))
                 return probe.getsockname()[1]
     return wanted
 

@@ -10,6 +10,8 @@ from cosmos_ops.lake import Lake
 from cosmos_ops.profiles import Profile, load_profile
 
 PROJECT = Path(__file__).resolve().parents[1]
+LOOPBACK = "127.0.0.1"
+DAGSTER_PORT, MLFLOW_PORT = 3000, 5000
 _ENVIRONMENTS = ("local",)
 
 
@@ -23,7 +25,7 @@ class Environment:
     tracking_uri: str
     artifact_root: str
     mlflow_url: str
-    """Address of MLflow's pages; empty when only the database is known."""
+    """Address of MLflow's pages."""
     profile_name: str
     recipes_folder: Path | None
     """Folder with more recipe YAMLs than those of the package."""
@@ -54,20 +56,22 @@ def environment(profile: str | None = None) -> Environment:
         raise UserError(f"COSMOS_LAKE is {lake!r}; this version keeps the lake in a local folder, give a path")
     tracking = variables.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
     recipes = variables.get("COSMOS_RECIPES")
+    mlflow_port = _port(variables.get("COSMOS_MLFLOW_PORT"), "COSMOS_MLFLOW_PORT")
     return Environment(
         home=home,
         lake_root=Path(lake).absolute(),
         dagster_home=Path(variables.get("DAGSTER_HOME") or home / "dagster").absolute(),
         tracking_uri=tracking,
         artifact_root=str(home / "mlflow" / "artifacts"),
-        mlflow_url=variables.get("COSMOS_MLFLOW_URL") or (tracking if tracking.startswith("http") else ""),
+        # A database has no pages of its own: links lead to where `make dev` serves them.
+        mlflow_url=variables.get("COSMOS_MLFLOW_URL") or (tracking if tracking.startswith("http") else f"http://{LOOPBACK}:{mlflow_port or MLFLOW_PORT}"),
         profile_name=profile or variables.get("COSMOS_PROFILE") or "nano",
         recipes_folder=Path(recipes).absolute() if recipes else None,
         device=variables.get("COSMOS_DEVICE") or "auto",
         precision=variables.get("COSMOS_PRECISION") or "auto",
         name=name,
         dagster_port=_port(variables.get("COSMOS_DAGSTER_PORT"), "COSMOS_DAGSTER_PORT"),
-        mlflow_port=_port(variables.get("COSMOS_MLFLOW_PORT"), "COSMOS_MLFLOW_PORT"),
+        mlflow_port=mlflow_port,
     )
 
 

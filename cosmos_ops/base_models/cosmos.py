@@ -121,9 +121,7 @@ class CosmosPredict25:
         """(C, t, h, w): 4x in time after the first frame, 8x in space."""
         return 16, (frames - 1) // 4 + 1, height // 8, width // 8
 
-    def velocity(
-        self, noisy: torch.Tensor, sigma: torch.Tensor, text: torch.Tensor, clean: torch.Tensor, conditioning_frames: torch.Tensor
-    ) -> torch.Tensor:
+    def velocity(self, noisy: torch.Tensor, sigma: torch.Tensor, text: torch.Tensor, clean: torch.Tensor, conditioning_frames: torch.Tensor) -> torch.Tensor:
         """Predicted velocity, float32 [B, C, t, h, w]; see `WorldModel.velocity`. `text` is [B or 1, L, D]."""
         known = condition_indicator(conditioning_frames.to(noisy.device), noisy.shape[2])
         timestep = known * CONDITIONING_TIMESTEP + (1 - known) * sigma.to(noisy.device, torch.float32).view(-1, 1, 1, 1, 1)

@@ -148,7 +148,7 @@ def profile_names() -> list[str]:
 def _validate(profile: Profile, path: Path) -> None:
     clip = profile.clip
     checks = (
-        (clip.frames >= 5 and clip.frames % 4 == 1, f"clip.frames is {clip.frames}; the VAE needs 4n+1 frames, at least 5"),
+        (clip.frames >= 9 and clip.frames % 4 == 1, f"clip.frames is {clip.frames}; use 4n+1, at least 9: 2 latent frames are given, one must be left"),
         (clip.height % 16 == 0 and clip.width % 16 == 0, "clip.height and clip.width must be multiples of 16 (VAE 8 x patch 2)"),
         (clip.fit in ("crop", "pad", "stretch"), f"clip.fit is {clip.fit!r}; use crop, pad or stretch"),
         (clip.max_fps > 0, "clip.max_fps must be positive"),

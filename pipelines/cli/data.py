@@ -59,9 +59,8 @@ def ingest_drop(env: Environment, path: Path, name: str | None, output: Output, 
         execute(instance, ingest_run, output, {"dagster/partition": drop.name, "cosmos/drop": drop.name})
     summary = {"drop": drop.name, "unchanged": unchanged, **drop_summary(lake, profile, drop.name)}
     if not unchanged:
-        output.say(
-            f"drop {drop.name}: {summary['episodes']} episodes, {summary['clips']} clips in {summary['shards']} shards, {len(summary['quarantined'])} quarantined"
-        )
+        counts = f"{summary['episodes']} episodes, {summary['clips']} clips in {summary['shards']} shards"
+        output.say(f"drop {drop.name}: {counts}, {len(summary['quarantined'])} quarantined")
         for entry in summary["quarantined"]:
             output.say(f"  quarantined: episode {entry['index']} ({entry['episode']}), camera {entry['camera'] or 'all'}: {', '.join(entry['reasons'])}")
     return summary

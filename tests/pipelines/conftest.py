@@ -50,10 +50,10 @@ class Home:
 
 @pytest.fixture(scope="session")
 def tiny_profile(tmp_path_factory) -> Path:
-    """The nano profile with as little work as makes sense: 5 frames, 4 updates, 2 sampler steps."""
+    """The nano profile with as little work as makes sense: 9 frames, 4 updates, 2 sampler steps."""
     settings = yaml.safe_load((ROOT / "cosmos_ops/profiles/nano.yaml").read_text())
     settings["name"] = "tiny"
-    settings["clip"] |= {"frames": 5, "height": 32, "width": 48, "max_windows_per_episode": 2}
+    settings["clip"] |= {"frames": 9, "height": 32, "width": 48, "max_windows_per_episode": 2}
     settings["generation"] |= {"steps": 2, "batch": 4}
     settings["evaluation"] |= {"max_clips": 4}
     settings["training"]["overrides"] |= {"steps": 4, "validate_every": 2, "checkpoint_minutes": 0.0}

@@ -87,7 +87,7 @@ def test_generate_writes_a_video(adapted, tmp_path):
         "generate", "--image", str(tmp_path / "first.png"), "--prompt", "push the red block", "--adapter", "none", "--output", str(tmp_path / "out.mp4")
     )
     with av.open(made["output"]) as video:
-        assert sum(1 for _ in video.decode(video=0)) == 5
+        assert sum(1 for _ in video.decode(video=0)) == 9
     assert "missing.png" in adapted.run("generate", "--image", str(tmp_path / "missing.png"), "--prompt", "x", "--adapter", "none", code=2).stderr
 
 
@@ -125,5 +125,5 @@ def test_killed_in_mid_training_it_continues(home, log, built_models, tiny_profi
     done = home.json("train")
     folders = [path for path in home.lake.glob("adapters/*") if (path / "manifest.json").is_file()]
     assert [str(folder) for folder in folders] == [done["adapters"]["lora-r8"]["path"]]
-    steps = [json.loads(text)["step"] for text in (folders[0] / "log.jsonl").read_text().splitlines()]
-    assert max(steps) == 60 and len([step for step in set(steps)]) == len(steps)
+    lines = [json.loads(text) for text in (folders[0] / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line.get("loss") is not None] == list(range(1, 61))

@@ -1,0 +1,138 @@
+"""New drops and retraining: the sensors on a real instance, and `make dev` with its real daemon."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from tests.fixtures.lerobot_factory import write_lerobot
+
+ROOT = Path(__file__).parents[2]
+_RUNS = "{ runsOrError { ... on Runs { results { status jobName tags { key value } } } } }"
+
+
+@pytest.fixture
+def instance(home, monkeypatch):
+    for name, value in home.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    with dg.instance_for_test() as made:
+        yield made
+
+
+def tick(instance, cursor=None):
+    from pipelines.sensors import new_drops
+
+    return new_drops(dg.build_sensor_context(instance=instance, cursor=cursor))
+
+
+def test_a_drop_is_taken_when_its_files_stand_still(instance, home):
+    folder = write_lerobot(home.lake / "landing" / "tuesday", episodes=5, frames=24)
+    context = dg.build_sensor_context(instance=instance)
+    from pipelines.sensors import new_drops
+
+    assert isinstance(new_drops(context), dg.SkipReason)
+    with open(folder / "meta/tasks.jsonl", "a") as growing:
+        growing.write("\n")
+    later = dg.build_sensor_context(instance=instance, cursor=context.cursor)
+    assert isinstance(new_drops(later), dg.SkipReason)
+    found = tick(instance, later.cursor)
+    assert [request.partition_key for request in found.run_requests] == ["tuesday"]
+    assert found.dynamic_partitions_requests[0].partition_keys == ["tuesday"]
+    # Asked again before the request was carried out, it asks for the same run; the run key makes it one.
+    assert tick(instance, found.cursor).run_requests[0].run_key == found.run_requests[0].run_key
+
+
+def test_a_marker_file_saves_the_second_look(instance, home):
+    folder = write_lerobot(home.lake / "landing" / "wednesday", episodes=5, frames=24)
+    (folder / "_SUCCESS").touch()
+    assert [request.partition_key for request in tick(instance).run_requests] == ["wednesday"]
+
+
+def test_what_is_no_log_is_refused_with_the_reason_and_does_not_stop_others(instance, home):
+    (home.lake / "landing" / "notes").mkdir(parents=True)
+    (home.lake / "landing" / "notes" / "readme.txt").write_text("no robot here")
+    (home.lake / "landing" / "notes" / "_SUCCESS").touch()
+    assert "no known log format" in tick(instance).skip_message
+    folder = write_lerobot(home.lake / "landing" / "good", episodes=5, frames=24)
+    (folder / "_SUCCESS").touch()
+    assert [request.partition_key for request in tick(instance).run_requests] == ["good"]
+
+
+@pytest.mark.slow
+def test_retraining_waits_for_enough_new_episodes(adapted, monkeypatch):
+    import pipelines.sensors as sensors
+
+    for name, value in adapted.environment.items():
+        monkeypatch.setenv(name, value)
+    with dg.instance_for_test() as instance:
+        few = sensors.new_episodes(dg.build_sensor_context(instance=instance))
+        assert isinstance(few, dg.SkipReason) and "5 new validated training episodes" in few.skip_message
+        monkeypatch.setattr(sensors, "NEW_EPISODES", 5)
+        assert isinstance(sensors.new_episodes(dg.build_sensor_context(instance=instance)), dg.RunRequest)
+
+
+@pytest.mark.slow
+def test_make_dev_serves_its_pages_and_ingests_what_lands(home):
+    before = sorted(path.name for path in ROOT.iterdir())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.dev"], env=home.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        told = ""
+        for line in process.stdout:
+            told += line
+            if "Ctrl-C" in line:
+                break
+        urls = dict(re.findall(r"^(Dagster|MLflow)\s+(http://127\.0\.0\.1:\d+)", told, re.MULTILINE))
+        assert set(urls) == {"Dagster", "MLflow"}, told
+        for url in urls.values():
+            with urllib.request.urlopen(url, timeout=10) as page:
+                assert page.status == 200 and b"<html" in page.read().lower()
+        folder = write_lerobot(home.lake / "landing" / "thursday", episodes=5, frames=24)
+        (folder / "_SUCCESS").touch()
+        assert _wait_for_run(urls["Dagster"], "thursday") == "SUCCESS"
+        assert (home.lake / "drops/thursday/drop.json").is_file()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+        process.stdout.close()
+    assert sorted(path.name for path in ROOT.iterdir()) == before, "the root was littered"
+    with pytest.raises(OSError):
+        urllib.request.urlopen(urls["Dagster"], timeout=2)
+    assert not [pid for pid in os.listdir("/proc") if pid.isdigit() and str(home.path) in _environment_of(pid) and "dagster" in _command_of(pid)]
+
+
+def _wait_for_run(url: str, drop: str) -> str:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        request = urllib.request.Request(f"{url}/graphql", json.dumps({"query": _RUNS}).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            runs = json.load(answer)["data"]["runsOrError"]["results"]
+        ended = [run["status"] for run in runs if {"key": "cosmos/drop", "value": drop} in run["tags"] and run["status"] in ("SUCCESS", "FAILURE", "CANCELED")]
+        if ended:
+            return ended[0]
+        time.sleep(1)
+    return "no run ended in time"
+
+
+def _environment_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/environ").read_text(errors="ignore")
+    except OSError:
+        return ""
+
+
+def _command_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="ignore")
+    except OSError:
+        return ""
