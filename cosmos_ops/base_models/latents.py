@@ -29,7 +29,7 @@ from cosmos_ops.lake import Lake, Manifest, Output, build_folder, locked, requir
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.shards.read import read_clip
-from cosmos_ops.shards.tables import content_hash, write_table
+from cosmos_ops.tables import content_hash, write_table
 
 __all__ = ["LatentStore", "encode_latents", "latents_fingerprint"]
 

@@ -11,7 +11,7 @@ from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake, Manifest, Output, build_folder, require_manifest
 from cosmos_ops.profiles import CaptionSettings, Profile
-from cosmos_ops.shards.tables import content_hash, write_table
+from cosmos_ops.tables import content_hash, write_table
 
 CODE_VERSION = "1"
 

@@ -27,7 +27,7 @@ from cosmos_ops.hashing import digest, file_sha256
 from cosmos_ops.lake import Lake, Manifest, Output, atomic_write, resume_folder, write_json
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
-from cosmos_ops.shards.tables import write_table
+from cosmos_ops.tables import write_table
 from cosmos_ops.training.adapters import load_adapter
 from cosmos_ops.video.encode import encode_mp4
 from cosmos_ops.video.filmstrip import filmstrip_png

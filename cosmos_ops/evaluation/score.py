@@ -19,7 +19,7 @@ from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake, Manifest, Output, build_folder, write_json
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
-from cosmos_ops.shards.tables import content_hash, write_table
+from cosmos_ops.tables import content_hash, write_table
 
 CODE_VERSION = "1"
 

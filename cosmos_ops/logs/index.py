@@ -10,7 +10,7 @@ from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake, Manifest, Output, build_folder, require_manifest
 from cosmos_ops.logs import Episode, open_log
 from cosmos_ops.logs.drops import check_unchanged, load_drop
-from cosmos_ops.shards.tables import content_hash, write_table
+from cosmos_ops.tables import content_hash, write_table
 
 CODE_VERSION = "1"
 TABLE = "episodes.parquet"

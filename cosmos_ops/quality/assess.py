@@ -13,7 +13,7 @@ from cosmos_ops.logs.index import episodes_manifest, read_episodes
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.quality.verdicts import STRIP_ROWS, CameraVerdict, EpisodeVerdict, judge
-from cosmos_ops.shards.tables import content_hash, write_table
+from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.filmstrip import filmstrip_png
 
 CODE_VERSION = "1"

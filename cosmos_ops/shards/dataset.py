@@ -12,9 +12,9 @@ from cosmos_ops.logs.drops import load_drop
 from cosmos_ops.profiles import Profile
 from cosmos_ops.shards import exclusions
 from cosmos_ops.shards.splits import SPLITS, TEST
-from cosmos_ops.shards.tables import write_table
 from cosmos_ops.shards.write import INDEX
 from cosmos_ops.shards.write import SCHEMA as INDEX_SCHEMA
+from cosmos_ops.tables import write_table
 
 CODE_VERSION = "1"
 SAMPLES, EXCLUSIONS = "samples.parquet", "exclusions.parquet"

@@ -11,7 +11,7 @@ from cosmos_ops.lake import Lake, Manifest, Output, build_folder, require_manife
 from cosmos_ops.logs.index import episodes_manifest, read_episodes
 from cosmos_ops.profiles import ClipGeometry, Profile
 from cosmos_ops.shards.splits import SPLITS, assign_splits
-from cosmos_ops.shards.tables import content_hash, write_table
+from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.resample import clip_rate, frames_at_rate, sample_times
 
 CODE_VERSION = "1"

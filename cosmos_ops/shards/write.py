@@ -20,10 +20,10 @@ from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.shards.parts import read_part, write_part
 from cosmos_ops.shards.strip import write_strip
-from cosmos_ops.shards.tables import content_hash, write_table
 from cosmos_ops.shards.tar import Extent, Sample, write_tar
 from cosmos_ops.shards.transcode import EncodedClip
 from cosmos_ops.shards.work import Run, transcode_runs
+from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.encode import encoder_build
 
 CODE_VERSION = "1"

@@ -56,8 +56,9 @@ def execute(instance: dg.DagsterInstance, job, output: Output, tags: dict[str, s
         )
     finally:
         follower.stop()
-    run = instance.get_run_by_id(result.run_id)
-    if run.status == dg.DagsterRunStatus.CANCELED:
+    if follower.interrupted:
+        # Dagster takes an interrupt that did not come through its own pages for a failure.
+        instance.report_run_canceled(instance.get_run_by_id(result.run_id), "interrupted at the command line")
         raise KeyboardInterrupt
     if not result.success:
         raise follower.failure or WorkFailed(f"Dagster run {result.run_id} failed; see it with `make dev`")
@@ -91,6 +92,7 @@ class _Follower:
 
     def __init__(self, instance: dg.DagsterInstance, call: str, output: Output):
         self.failure: UserError | WorkFailed | None = None
+        self.interrupted = False
         self._instance, self._call, self._output = instance, call, output
         self._cursor: str | None = None
         self._run_id: str | None = None
@@ -144,6 +146,8 @@ class _Follower:
             self._output.note(f"    {line}")
             if check.blocking:
                 self._checks.append(line)
+        elif event.event_type_value in ("PIPELINE_FAILURE", "PIPELINE_CANCELED"):
+            self.interrupted = event.event_type_value == "PIPELINE_CANCELED" or "Execution was interrupted" in (event.message or "")
         elif event.event_type_value == "STEP_FAILURE" and self.failure is None:
             self.failure = self._failure_of(name, event.step_failure_data)
 

@@ -13,9 +13,9 @@ from cosmos_ops.base_models.nano.build import synthetic_clips
 from cosmos_ops.hashing import digest, file_sha256
 from cosmos_ops.lake import Lake, Output, build_folder
 from cosmos_ops.profiles import ClipGeometry, Profile
-from cosmos_ops.shards.tables import write_table
 from cosmos_ops.shards.tar import Sample, write_tar
 from cosmos_ops.shards.write import SCHEMA
+from cosmos_ops.tables import write_table
 from cosmos_ops.video.encode import encode_mp4
 
 FRAMES, HEIGHT, WIDTH = 9, 48, 64

@@ -21,9 +21,9 @@ from cosmos_ops.lake import Lake, Manifest, Output, build_folder, write_json
 from cosmos_ops.profiles import ClipGeometry, EvaluationSettings, GenerationSettings, Profile, load_profile
 from cosmos_ops.recipes import resolve_recipe
 from cosmos_ops.shards.dataset import EVALUATION_SCHEMA, SAMPLES_SCHEMA
-from cosmos_ops.shards.tables import write_table
 from cosmos_ops.shards.tar import Sample, write_tar
 from cosmos_ops.shards.write import SCHEMA as INDEX_SCHEMA
+from cosmos_ops.tables import write_table
 from cosmos_ops.training.adapters import attach_adapter, save_adapter
 from cosmos_ops.video.encode import encode_mp4
 from tests.evaluation.moving import moving_patch

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import dagster as dg
 import mlflow
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 pytestmark = pytest.mark.slow
 
@@ -103,27 +105,58 @@ def test_an_incumbent_joins_the_next_run(adapted, copy_of, tmp_path):
     assert set(samples["drop"].to_pylist()) == {"monday", "tuesday"}
 
 
-def test_killed_in_mid_training_it_continues(home, log, built_models, tiny_profile, tmp_path):
-    import shutil
-
-    import yaml
-
+@pytest.fixture
+def longer(home, log, built_models, tiny_profile, tmp_path):
+    """A home with a drop, and a profile whose one recipe trains long enough to be disturbed."""
     settings = yaml.safe_load(tiny_profile.read_text())
     settings["training"]["overrides"] |= {"steps": 60}
     settings["recipes"] = ["lora-r8"]
-    longer = tmp_path / "longer.yaml"
-    longer.write_text(yaml.safe_dump(settings))
-    home = type(home)(home.path, longer)
+    profile = tmp_path / "longer.yaml"
+    profile.write_text(yaml.safe_dump(settings))
+    home = type(home)(home.path, profile)
     shutil.copytree(built_models, home.lake / "models")
     home.run("ingest", str(log))
+    return home
+
+
+def start_training(home, checkpoints: int):
+    """`train` as a process that has written more than `checkpoints` checkpoints' worth of steps."""
     process = home.start("train")
     deadline = time.monotonic() + 240
-    while not list(home.lake.glob("adapters/*/.checkpoints/*")) and process.poll() is None and time.monotonic() < deadline:
+    while steps_of(home) <= checkpoints and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
+    return process
+
+
+def steps_of(home) -> int:
+    return max((len(path.read_text().splitlines()) for path in home.lake.glob("adapters/*/log.jsonl")), default=0)
+
+
+def trainers_of(home) -> list[str]:
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_text()
+        except OSError:
+            continue
+        if "cosmos_ops.training" in command and str(home.path) in command:
+            found.append(pid)
+    return found
+
+
+def test_interrupted_and_killed_in_mid_training_it_continues(longer):
+    process = start_training(longer, 3)
+    process.send_signal(signal.SIGINT)
     process.communicate()
-    done = home.json("train")
-    folders = [path for path in home.lake.glob("adapters/*") if (path / "manifest.json").is_file()]
+    assert process.returncode == 130 and not trainers_of(longer)
+    with instance_of(longer) as instance:
+        assert [run.status for run in instance.get_runs(dg.RunsFilter(job_name="adapt"))] == [dg.DagsterRunStatus.CANCELED]
+    process = start_training(longer, steps_of(longer) + 5)
+    process.kill()
+    process.communicate()
+    done = longer.json("train")
+    folders = [path for path in longer.lake.glob("adapters/*") if (path / "manifest.json").is_file()]
     assert [str(folder) for folder in folders] == [done["adapters"]["lora-r8"]["path"]]
     lines = [json.loads(text) for text in (folders[0] / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line.get("loss") is not None] == list(range(1, 61))
+    assert not trainers_of(longer)
