@@ -16,7 +16,7 @@ from cosmos_ops.progress import Progress
 
 _PREVIEW_ROWS = 8
 _PREVIEW_CELL = 60
-# Metadata lives in Dagster's database: a larger picture is named by its path instead of being stored a second time.
+# Metadata lives in Dagster's database, so pictures in it are kept small.
 _PICTURE_BYTES = 400_000
 _PROGRESS_SECONDS = 10.0
 
@@ -62,11 +62,15 @@ def table_metadata(path: Path) -> dict[str, Any]:
 
 
 def picture_metadata(path: Path) -> dg.MetadataValue:
-    """A PNG that the UI shows in place, or its path where it is too large for Dagster's database."""
-    content = path.read_bytes()
+    """A PNG that the UI shows in place; a large one as JPEG, one that is too large even so by its path."""
+    kind, content = "png", path.read_bytes()
+    if len(content) > _PICTURE_BYTES:
+        import cv2
+
+        kind, content = "jpeg", cv2.imencode(".jpg", cv2.imread(str(path)), [cv2.IMWRITE_JPEG_QUALITY, 75])[1].tobytes()
     if len(content) > _PICTURE_BYTES:
         return dg.MetadataValue.path(str(path))
-    return dg.MetadataValue.md(f"![{path.name}](data:image/png;base64,{base64.b64encode(content).decode()})")
+    return dg.MetadataValue.md(f"![{path.name}](data:image/{kind};base64,{base64.b64encode(content).decode()})")
 
 
 def progress_log(context: dg.AssetExecutionContext, what: str) -> Progress:

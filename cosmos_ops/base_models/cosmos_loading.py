@@ -1,5 +1,7 @@
 """Loading parts of a Cosmos pipeline folder: safetensors only, whole or not at all, frozen, nothing global left changed."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +36,28 @@ def load_projection(folder: Path, dtype: torch.dtype) -> nn.Sequential:
 
 def from_pretrained(cls: Any, folder: Path, dtype: torch.dtype, **more: Any) -> Any:
     """`cls.from_pretrained` on a local folder, without a progress bar for every component. Raises `UserError` in one line."""
+    gradients = torch.is_grad_enabled()
+    try:
+        with no_progress_bars():
+            return cls.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True, **more)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder} cannot be loaded as {cls.__name__} ({' '.join(str(error).split())[:200]}); check base_model.source") from None
+    finally:
+        torch.set_grad_enabled(gradients)
+
+
+@contextlib.contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep diffusers and transformers from drawing bars of their own; they are as before afterwards."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     bars = [logging for logging in (diffusers_logging, transformers_logging) if logging.is_progress_bar_enabled()]
     for logging in bars:
         logging.disable_progress_bar()
-    gradients = torch.is_grad_enabled()
     try:
-        return cls.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True, **more)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{folder} cannot be loaded as {cls.__name__} ({' '.join(str(error).split())[:200]}); check base_model.source") from None
+        yield
     finally:
-        torch.set_grad_enabled(gradients)
         for logging in bars:
             logging.enable_progress_bar()
 

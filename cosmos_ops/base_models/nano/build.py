@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistepScheduler
 from torch import nn
 
+from cosmos_ops.base_models.cosmos_loading import no_progress_bars
 from cosmos_ops.base_models.guardrail import Off
 from cosmos_ops.base_models.nano.start import start
 from cosmos_ops.base_models.nano.tokenizer import SPECIAL, VOCABULARY, build_tokenizer
@@ -49,7 +50,8 @@ def build_nano(folder: Path, seed: int = 0) -> None:
         )
         calibrate(pipeline.vae, synthetic_clips(4, seed))
         pipeline.register_to_config(safety_checker=(None, None))
-        pipeline.save_pretrained(folder, safe_serialization=True)
+        with no_progress_bars():
+            pipeline.save_pretrained(folder, safe_serialization=True)
     finally:
         torch.set_rng_state(random)
         torch.set_grad_enabled(gradients)
