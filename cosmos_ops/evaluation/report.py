@@ -1,5 +1,6 @@
 """One report.html of a leaderboard: numbers, plots and synchronised videos in a single file that opens from disk, no network needed."""
 
+import re
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -34,17 +35,17 @@ def write_report(
     names = shown_contenders(scoreboard)
     ranking = rank(tables, names, BASE)
     clips = embed(lake, read_samples(lake, evaluation_version), choose(ranking), tables, generations, names) if ranking else []
-    sections = [
-        _verdicts(profile, scoreboard, names),
-        _lineage(profile, dataset_version, evaluation_version, scoreboard, names, generations, adapters),
+    body = [
         scores_section(scoreboard, names),
+        videos_section(clips, ranking, names, len(tables[BASE].sample_keys)) if ranking else "",
+        strips_section(clips, names),
         differences_section(scoreboard, names),
         losses_section({name: adapters[name] for name in names if name in adapters}, names),
-        videos_section(clips, ranking, names, len(tables[BASE].sample_keys)) if ranking else "",
-        strips_section(clips),
         _cost(scoreboard, names),
+        _lineage(profile, dataset_version, evaluation_version, scoreboard, names, generations, adapters),
         _notes(scoreboard),
     ]
+    sections = [_verdicts(profile, scoreboard, names), _contents("".join(body)), *body]
     head = [
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
@@ -57,7 +58,19 @@ def write_report(
 
 def _verdicts(profile: Profile, board: dict[str, Any], names: list[str]) -> str:
     lines = "".join(f"<li>{_verdict(name, board['paired'][name])}</li>" for name in names if name in board["paired"])
-    return f'<h1>Leaderboard</h1><p class="soft">profile {escape(profile.name)}</p><ul class="verdicts">{lines}</ul>'
+    about = f"profile {profile.name}, {_samples(board)}"
+    return f'<h1>Leaderboard</h1><p class="soft">{escape(about)}</p><ul class="verdicts">{lines}</ul>'
+
+
+def _contents(body: str) -> str:
+    """Links to the page's sections."""
+    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in re.findall(r'<h2 id="([^"]+)">([^<]+)</h2>', body))
+    return f'<nav aria-label="sections">{links}</nav>'
+
+
+def _samples(board: dict[str, Any]) -> str:
+    first = next(iter(board["scores"][BASE].values()))
+    return f"{first['n']} videos of {first['clusters']} held-out episodes"
 
 
 def _verdict(name: str, paired: dict[str, dict]) -> str:
@@ -83,13 +96,12 @@ def _lineage(
     generations: dict[str, Manifest],
     adapters: dict[str, Manifest],
 ) -> str:
-    first = next(iter(board["scores"][BASE].values()))
     spec, clip, generation = profile.base_model, profile.clip, profile.generation
     given = f"first {generation.conditioning_latent_frames} latent frame{'s' if generation.conditioning_latent_frames > 1 else ''} given"
     facts = {
         "dataset version": _code(dataset_version),
         "evaluation set": _code(evaluation_version),
-        "samples": f"{first['n']} of {first['clusters']} held-out episodes",
+        "samples": _samples(board),
         "base model": escape(f"{spec.source} ({spec.licence})"),
         "base revision": _code(str(generations[BASE].meta["weights"]["base_revision"])),
         "clip": escape(f"{clip.frames} frames, {clip.height} × {clip.width} px"),
@@ -102,7 +114,7 @@ def _lineage(
     for again, kept in board["same_as"].items():
         facts[again] = f"the same weights as {escape(kept)}"
     entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in facts.items())
-    return f'<dl class="facts card">{entries}</dl>'
+    return f'<h2 id="lineage">Lineage</h2><dl class="facts card">{entries}</dl>'
 
 
 def _cost(board: dict[str, Any], names: list[str]) -> str:
@@ -118,7 +130,7 @@ def _cost(board: dict[str, Any], names: list[str]) -> str:
         )
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>')
     head = "<th>contender</th><th>time for a video</th><th>time for a second of video</th><th>peak memory</th><th>device</th>"
-    return f'<h2>Cost of generation</h2><div class="card wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return f'<h2 id="cost">Cost of generation</h2><div class="card wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _notes(board: dict[str, Any]) -> str:
@@ -127,8 +139,8 @@ def _notes(board: dict[str, Any]) -> str:
     rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td class="text">{escape(text)}</td></tr>' for name, text in meanings)
     notes = "".join(f"<li>{escape(note)}</li>" for note in (*board["notes"], _NOT_SCORED))
     return (
-        f'<h2>What the numbers are</h2><div class="card wide"><table><tbody>{rows}</tbody></table></div>'
-        f'<h2>Notes</h2><div class="card"><ul class="notes">{notes}</ul></div>'
+        f'<h2 id="meaning">What the numbers are</h2><div class="card wide"><table><tbody>{rows}</tbody></table></div>'
+        f'<h2 id="notes">Notes</h2><div class="card"><ul class="notes">{notes}</ul></div>'
     )
 
 

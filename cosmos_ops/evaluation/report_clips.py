@@ -2,9 +2,7 @@
 
 import base64
 import io
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,12 +12,11 @@ from cosmos_ops.evaluation.metrics import columns
 from cosmos_ops.evaluation.samples import STRIP_FRAMES, Sample, read_video, real_frames, spread
 from cosmos_ops.lake import Lake, Manifest
 from cosmos_ops.video.encode import encode_mp4
-from cosmos_ops.video.filmstrip import filmstrip_png
 
 PER_KIND = 2
 """Samples of each kind (best, typical, worst) that are embedded."""
-MAX_WIDTH_PX = 480
-CRF, PRESET, GOP = 23, "medium", 8
+MAX_WIDTH_PX, STRIP_WIDTH_PX = 480, 160
+CRF, PRESET, GOP, JPEG_QUALITY = 23, "medium", 8, 92
 """For looking at; scores come from the stored videos."""
 
 
@@ -34,6 +31,15 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """A film strip: the same moments of every source."""
+
+    times_s: list[float]
+    frames: dict[str, list[str]]
+    """Source -> a data URI a moment."""
+
+
+@dataclass(frozen=True)
 class ShownClip:
     """One embedded sample: a video a source, as data URIs, real first."""
 
@@ -45,8 +51,8 @@ class ShownClip:
     """Contender -> metric -> score."""
     goodness: dict[str, dict[str, float]]
     """Contender -> metric -> the score turned so that more is better."""
-    strip: str | None
-    """Film strip as a data URI, for the first sample of each kind."""
+    strip: Strip | None
+    """For the first sample of each kind."""
 
 
 def rank(tables: dict[str, Scores], contenders: list[str], base: str) -> Ranking | None:
@@ -88,7 +94,7 @@ def embed(
         place = {name: tables[name].sample_keys.index(key) for name in contenders}
         values = {name: {metric: float(column[place[name]]) for metric, column in tables[name].values.items()} for name in contenders}
         goodness = {name: {metric: float(columns()[metric].goodness(value)) for metric, value in of.items()} for name, of in values.items()}
-        strip = None if kind in with_strip else _strip(sources)
+        strip = None if kind in with_strip else _strip(sources, sample.fps)
         with_strip.add(kind)
         shown.append(ShownClip(sample, kind, {name: _video(frames, sample.fps) for name, frames in sources.items()}, values, goodness, strip))
     return shown
@@ -96,23 +102,27 @@ def embed(
 
 def _video(frames: np.ndarray, fps: float) -> str:
     target = io.BytesIO()
-    encode_mp4([_small(frame) for frame in frames], fps, target, crf=CRF, preset=PRESET, gop=GOP)
+    encode_mp4([_small(frame, MAX_WIDTH_PX) for frame in frames], fps, target, crf=CRF, preset=PRESET, gop=GOP)
     return _data_uri("video/mp4", target.getvalue())
 
 
-def _small(frame: np.ndarray) -> np.ndarray:
+def _strip(sources: dict[str, np.ndarray], fps: float) -> Strip:
+    moments = spread(list(range(len(sources["real"]))), STRIP_FRAMES)
+    return Strip([moment / fps for moment in moments], {name: [_picture(frames[moment]) for moment in moments] for name, frames in sources.items()})
+
+
+def _picture(frame: np.ndarray) -> str:
+    done, jpeg = cv2.imencode(".jpg", _small(frame, STRIP_WIDTH_PX)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done
+    return _data_uri("image/jpeg", jpeg.tobytes())
+
+
+def _small(frame: np.ndarray, width_px: int) -> np.ndarray:
     height, width = frame.shape[:2]
-    if width <= MAX_WIDTH_PX:
+    if width <= width_px:
         return frame
-    size = (MAX_WIDTH_PX, 2 * round(height * MAX_WIDTH_PX / width / 2))  # H.264 in 4:2:0 needs even sides
+    size = (width_px, 2 * round(height * width_px / width / 2))  # H.264 in 4:2:0 needs even sides
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-
-
-def _strip(sources: dict[str, np.ndarray]) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "strip.png"
-        filmstrip_png([(name, spread(list(frames), STRIP_FRAMES)) for name, frames in sources.items()], path)
-        return _data_uri("image/png", path.read_bytes())
 
 
 def _data_uri(kind: str, content: bytes) -> str:

@@ -9,7 +9,7 @@ from cosmos_ops.evaluation.metrics import columns
 from cosmos_ops.evaluation.report_clips import PER_KIND, Ranking, ShownClip
 from cosmos_ops.lake import Manifest
 
-BASE = "base"
+BASE, INCUMBENT = "base", "incumbent"
 _COLOURS = 6
 
 
@@ -21,25 +21,34 @@ def scores_section(board: dict[str, Any], names: list[str]) -> str:
     for name in names:
         cells = "".join(_cell(metric, board["scores"][name].get(metric), board["paired"].get(name, {}).get(metric)) for metric in metrics)
         rows.append(f'<tr><th scope="row">{_swatch(colour(name, names))}{escape(name)}</th>{cells}</tr>')
+    table = f"<table><thead><tr><th>contender</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return (
-        f'<h2>Scores</h2><div class="card wide"><table><thead><tr><th>contender</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<h2 id="scoreboard">Scoreboard</h2><div class="card wide">{table}</div>'
         '<p class="soft">Mean with its 95 % interval; below it the paired difference against base, positive = better (for motion_ratio of −|ln ratio|). '
         "Green and red: the interval leaves out zero.</p>"
     )
 
 
 def differences_section(board: dict[str, Any], names: list[str]) -> str:
-    """One chart a metric of the paired differences against base."""
-    others = [name for name in names if name in board["paired"]]
+    """One chart a metric of the paired differences against base, and, where another champion was scored, against the incumbent."""
+    parts = [_differences(board["paired"], "base", names, board)]
+    if INCUMBENT in names:
+        parts.append(_differences(board["paired_incumbent"], "the incumbent", names, board))
+    return "".join(parts)
+
+
+def _differences(paired: dict[str, dict], opponent: str, names: list[str], board: dict[str, Any]) -> str:
     charts = []
-    for metric in board["scores"][BASE] if others else []:
-        entries = [(name, board["paired"][name].get(metric)) for name in others]
+    for metric in board["scores"][BASE]:
+        entries = [(name, paired[name].get(metric)) for name in names if name in paired]
         bars = [Bar(name, colour(name, names), entry["diff"], entry["low"], entry["high"]) for name, entry in entries if entry is not None]
         unit = columns()[metric].unit
-        charts.append(f'<div class="card">{difference_chart(f"{metric} ({unit})" if unit else metric, bars)}</div>')
+        if bars:
+            charts.append(f'<div class="card">{difference_chart(f"{metric} ({unit})" if unit else metric, bars)}</div>')
     if not charts:
         return ""
-    return f'<h2>Against base, paired</h2><div class="grid-charts">{"".join(charts)}</div><p class="soft">Right of zero is better; bars are 95 % intervals.</p>'
+    head = f'<h2 id="against-{opponent.split()[-1]}">Against {opponent}, paired</h2>'
+    return f'{head}<div class="grid-charts">{"".join(charts)}</div><p class="soft">Right of zero is better; bars are 95 % intervals.</p>'
 
 
 def losses_section(adapters: dict[str, Manifest], names: list[str]) -> str:
@@ -55,9 +64,10 @@ def losses_section(adapters: dict[str, Manifest], names: list[str]) -> str:
     if not curves:
         return ""
     heights = [value for lines in curves.values() for line in lines for _, value in line.points]
-    reach = (min(heights) - 0.05 * (max(heights) - min(heights)), max(heights))
+    space = 0.05 * (max(heights) - min(heights))
+    reach = (min(heights) - space, max(heights) + space)
     charts = "".join(f'<div class="card">{line_chart(name, lines, "update", reach)}</div>' for name, lines in curves.items())
-    return f'<h2>Training</h2><div class="grid-charts">{charts}</div><p class="soft">Squared velocity error; validation with fixed noise.</p>'
+    return f'<h2 id="losses">Loss curves</h2><div class="grid-charts">{charts}</div><p class="soft">Squared velocity error; validation with fixed noise.</p>'
 
 
 def videos_section(clips: list[ShownClip], ranking: Ranking, names: list[str], total: int) -> str:
@@ -82,18 +92,26 @@ def videos_section(clips: list[ShownClip], ranking: Ranking, names: list[str], t
         whose = ranking.contender if ranking.contender == BASE else f"{ranking.contender} against base"
         which = f"{len(clips)} of {total} samples are here: the {PER_KIND} best, {PER_KIND} typical and {PER_KIND} worst by {ranking.metric} of {whose}."
     cards = "".join(_card(clip, names) for clip in clips)
-    return f'<h2>Side by side</h2><p class="soft">{escape(which)}</p><div class="controls">{"".join(controls)}</div><div id="clips">{cards}</div>'
+    return f'<h2 id="videos">Side by side</h2><p class="soft">{escape(which)}</p><div class="controls">{"".join(controls)}</div><div id="clips">{cards}</div>'
 
 
-def strips_section(clips: list[ShownClip]) -> str:
-    """Film strips of the samples that have one."""
+def strips_section(clips: list[ShownClip], names: list[str]) -> str:
+    """Film strips of the samples that have one: a row a source, a column a moment."""
     strips = []
     for clip in clips:
         if clip.strip is not None:
+            rows = [_strip_row(source, colour(source, names), pictures) for source, pictures in clip.strip.frames.items()]
+            times = "".join(f"<span>{time_s:.1f} s</span>" for time_s in clip.strip.times_s)
+            rows.append(f'<div class="row times"><span></span><div class="frames">{times}</div></div>')
             caption = escape(f"{clip.kind}: {clip.sample.prompt} ({clip.sample.camera})")
-            picture = f'<div class="wide"><img src="{clip.strip}" alt="film strip, {caption}"></div>'
-            strips.append(f'<figure class="strip card">{picture}<figcaption>{caption}</figcaption></figure>')
-    return f"<h2>Film strips</h2>{''.join(strips)}" if strips else ""
+            strips.append(f'<figure class="strip card"><figcaption>{caption}</figcaption>{"".join(rows)}</figure>')
+    return f'<h2 id="strips">Film strips</h2>{"".join(strips)}' if strips else ""
+
+
+def _strip_row(source: str, css: str, pictures: list[str]) -> str:
+    frames = "".join(f'<img src="{picture}" alt="">' for picture in pictures)
+    name = escape(source)
+    return f'<div class="row"><span>{_swatch(css)}{name}</span><div class="frames" role="img" aria-label="film strip, {name}">{frames}</div></div>'
 
 
 def arrow(metric: str) -> str:

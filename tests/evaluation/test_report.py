@@ -3,37 +3,40 @@
 import html
 import json
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from cosmos_ops.evaluation.charts import Bar, Line, difference_chart, line_chart, ticks
 from cosmos_ops.evaluation.report_clips import PER_KIND, Ranking, choose
+from cosmos_ops.evaluation.report_parts import differences_section
+from tests.browser import CHROMIUM, open_page
 from tests.evaluation.conftest import CLIP, DATASET, EVALUATION, PROMPTS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
-    "--virtual-time-budget=10000", "--dump-dom",
-)  # fmt: skip
-PROBE = """<script>(async () => {
-  const videos = [...document.querySelectorAll("video")], wait = (ms) => new Promise((done) => setTimeout(done, ms));
+LOADED = "[...document.querySelectorAll('video')].every((video) => video.readyState === 4 || video.error)"
+VIDEOS = "[...document.querySelectorAll('video')].map((video) => [video.readyState, video.videoWidth, video.error && video.error.message])"
+PLAYED = """(() => {
+  const videos = [...document.querySelectorAll("video")], furthest = videos.map(() => 0), patience_s = 60, started_ms = performance.now();
+  document.getElementById("play").click();
+  return new Promise((done) => {
+    const look = (now_ms) => {
+      videos.forEach((video, index) => { furthest[index] = Math.max(furthest[index], video.currentTime); });
+      if (Math.min(...furthest) > 0.1 || now_ms - started_ms > 1000 * patience_s) done(Math.min(...furthest));
+      else requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  });
+})()"""
+AT_REST = "[...document.querySelectorAll('video')].every((video) => video.paused && !video.seeking)"
+TOGETHER = """[...document.querySelectorAll(".clip")].every(
+  (card) => new Set([...card.querySelectorAll("video")].map((video) => video.currentTime)).size === 1)"""
+RANKS = """(() => {
   const ranks = () => [...document.querySelectorAll(".clip .rank")].map((rank) => rank.textContent);
   const choose = (id, value) => { const select = document.getElementById(id); select.value = value; select.dispatchEvent(new Event("change")); };
-  await Promise.all(videos.map((v) => v.readyState >= 2 ? 0 : new Promise((done) => { v.onloadeddata = v.onerror = done; setTimeout(done, 5000); })));
-  const out = { videos: videos.map((v) => [v.readyState, v.videoWidth, v.error && v.error.message]) };
-  document.getElementById("play").click();
-  await wait(600);
-  out.moved = Math.min(...videos.map((v) => v.currentTime));
-  document.getElementById("play").click();
-  await wait(200);
-  out.together = [...document.querySelectorAll(".clip")].every((card) => new Set([...card.querySelectorAll("video")].map((v) => v.currentTime)).size === 1);
-  out.best = ranks(); choose("order", "worst"); out.worst = ranks(); choose("metric", "ssim"); out.ssim = ranks();
-  out.width = document.documentElement.scrollWidth; out.window = window.innerWidth;
-  document.body.dataset.outcome = JSON.stringify(out);
-})();</script>"""
+  const out = { best: ranks() };
+  choose("order", "worst"); out.worst = ranks();
+  choose("metric", "ssim"); out.ssim = ranks();
+  return out;
+})()"""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,8 @@ def report(leaderboard) -> str:
 
 def test_one_file_that_refers_to_nothing_else(report):
     sources = re.findall(r'\b(?:src|href|srcset|action|poster)="([^"]*)"', report)
-    assert len(sources) > 10 and all(source.startswith("data:") for source in sources)
+    anchors = {f"#{name}" for name in re.findall(r'<h2 id="([^"]*)"', report)}
+    assert len(sources) > 10 and all(source.startswith("data:") or source in anchors for source in sources)
     assert "http:" not in report and "https:" not in report
     assert "default-src 'none'" in report
     assert len(report) < 5_000_000
@@ -56,13 +60,18 @@ def test_text_from_the_data_is_escaped(report):
 
 def test_numbers_lineage_and_honest_notes_are_there(report, world, leaderboard):
     board = json.loads(leaderboard.file("scoreboard.json").read_text())
-    for wanted in (DATASET, EVALUATION, world.adapter.key, world.adapter.data_version, "8 of 4 held-out episodes", "not available: needs the pretrained LPIPS"):
+    weights = (world.adapter.key, world.adapter.data_version)
+    for wanted in (DATASET, EVALUATION, *weights, "8 videos of 4 held-out episodes", "not available: needs the pretrained LPIPS"):
         assert html.escape(wanted) in report, wanted
     for note in board["notes"]:
         assert html.escape(note) in report
     assert f"{board['scores']['lora-r8']['psnr']['mean']:.2f}" in report
     assert f"{board['paired']['lora-r8']['ssim']['diff']:+.3g}" in report
     assert "validation" in report and report.count("<video") == 6 * 3
+    for section in ("Scoreboard", "Side by side", "Film strips", "Against base, paired", "Loss curves", "Cost of generation", "Lineage"):
+        assert report.count(f">{section}</h2>") == 1 and report.count(f">{section}</a>") == 1, section
+    # The best, a typical and the worst sample, each with a row of eight moments a source.
+    assert report.count('class="strip card"') == 3 and report.count("film strip, ") == 3 * 3 and report.count("<img ") == 3 * 3 * 8
     # The incumbent is the recipe's adapter: a line, not a row and not a video.
     assert "the same weights as lora-r8" in report and 'aria-label="incumbent"' not in report
 
@@ -70,22 +79,18 @@ def test_numbers_lineage_and_honest_notes_are_there(report, world, leaderboard):
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to open the report with")
 @pytest.mark.parametrize("width", [1280, 500])
 def test_a_browser_plays_the_videos_together_and_sorts_them(report, tmp_path, width):
-    page = tmp_path / "report.html"
-    page.write_text(report.replace("</body>", f"{PROBE}</body>"))
-    seen = open_in_browser(page, tmp_path / "profile", width)
-    assert seen["videos"] == [[4, CLIP.width, None]] * 18
-    assert seen["moved"] > 0.1 and seen["together"]
-    assert seen["best"] == seen["worst"][::-1] and len(set(seen["best"])) > 1
-    assert all("ssim, lora-r8 against base" in rank for rank in seen["ssim"])
-    assert seen["width"] <= seen["window"], "the page scrolls sideways"
-
-
-def open_in_browser(page: Path, profile: Path, width: int) -> dict:
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},1200", page.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    found = re.search(r'data-outcome="([^"]*)"', dom)
-    assert found, "the page's script did not run to its end"
-    return json.loads(html.unescape(found.group(1)))
+    (tmp_path / "report.html").write_text(report)
+    with open_page((tmp_path / "report.html").as_uri(), width) as page:
+        page.wait_until(LOADED)
+        assert page.evaluate(VIDEOS) == [[4, CLIP.width, None]] * 18
+        assert page.evaluate(PLAYED) > 0.1
+        page.evaluate("document.getElementById('play').click()")
+        page.wait_until(AT_REST)
+        assert page.evaluate(TOGETHER)
+        ranks = page.evaluate(RANKS)
+        assert ranks["best"] == ranks["worst"][::-1] and len(set(ranks["best"])) > 1
+        assert all("ssim, lora-r8 against base" in rank for rank in ranks["ssim"])
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
 
 
 def test_samples_are_chosen_from_both_ends_and_the_middle():
@@ -103,6 +108,15 @@ def test_few_samples_are_all_shown_once(count):
     assert chosen[f"s{count - 1}"] == "best"
     if count > 1:
         assert chosen["s0"] == "worst"
+
+
+def test_what_is_decided_against_the_incumbent_is_shown(leaderboard):
+    board = json.loads(leaderboard.file("scoreboard.json").read_text())
+    assert "against-incumbent" not in differences_section(board, ["base", "lora-r8"]), "an incumbent that is the recipe's own adapter is no opponent"
+    shown = differences_section(board, ["base", "lora-r8", "incumbent"])
+    against_base, against_incumbent = shown.split('<h2 id="against-incumbent">')
+    assert 'aria-label="psnr (dB)"' in against_incumbent
+    assert against_base.count("<circle") == 2 * against_incumbent.count("<circle") > 0
 
 
 def test_charts_show_withheld_intervals_and_escape_labels():

@@ -40,7 +40,10 @@
   const stop = () => {
     playing = false;
     play.textContent = "▶ Play all";
-    cards.forEach(({ videos }) => videos.forEach((video) => { video.pause(); video.currentTime = videos[0].currentTime; }));
+    for (const { videos } of cards) {
+      const at = videos[0].currentTime; // read once: a browser rounds what it is given
+      videos.forEach((video) => { video.pause(); video.currentTime = at; });
+    }
   };
   play.addEventListener("click", () => (playing ? stop() : start()));
   speed.addEventListener("change", () => cards.forEach(({ videos }) => videos.forEach((video) => { video.playbackRate = Number(speed.value); })));
