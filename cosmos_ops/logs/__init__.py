@@ -1,6 +1,6 @@
 """Robot logs in, episodes out. Importing this package registers the readers that come with the project."""
 
-from cosmos_ops.logs import lerobot
+from cosmos_ops.logs import aloha, bags, lerobot, robomimic, robonet
 from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, LogReader, Problem, TimedFrame, UnreadableVideo, open_log, readers, register_reader
 
 __all__ = [
@@ -12,8 +12,12 @@ __all__ = [
     "Problem",
     "TimedFrame",
     "UnreadableVideo",
+    "aloha",
+    "bags",
     "lerobot",
     "open_log",
     "readers",
     "register_reader",
+    "robomimic",
+    "robonet",
 ]

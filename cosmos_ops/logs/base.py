@@ -50,7 +50,7 @@ class Camera:
 
     name: str
     path: str
-    """Video file relative to the drop's root."""
+    """Video file relative to the drop's root; `<file>::/<dataset>` or the like where it lies inside a file of many things."""
     offset_s: float
     """Where the episode starts inside the video file (LeRobot v3.0 keeps several in one), seconds."""
     frames: int
@@ -117,7 +117,11 @@ class CameraSample:
 
 
 class LogReader(Protocol):
-    """Reads one log format. Construction is cheap and raises `UserError` for what cannot be used at all."""
+    """Reads one log format. Construction is cheap and raises `UserError` for what cannot be used at all.
+
+    A reader may also have `guess() -> Mapping`, what it reads and as what, and a class method `refusal(root) -> str | None`, one line on why a path
+    that looks like its format is not; it is asked when no reader recognises the path.
+    """
 
     format: ClassVar[str]
 
@@ -168,8 +172,11 @@ def open_log(root: Path | str) -> LogReader:
         for reader in _READERS.values():
             if reader.recognises(root):
                 return reader(root)
+        refusals = [refusal for reader in _READERS.values() if hasattr(reader, "refusal") and (refusal := reader.refusal(root))]
     except OSError as error:
         raise UserError(f"{error.filename or root} cannot be read ({error.strerror or error}); make it readable and try again") from None
+    if refusals:
+        raise UserError(refusals[0])
     raise UserError(f"{root} is in no known log format; known are {', '.join(sorted(_READERS))}")
 
 

@@ -156,7 +156,7 @@ def _copy_in(lake: Lake, drop: Drop) -> Drop:
     work = folder / f".{_COPY}.tmp-{uuid.uuid4().hex[:8]}"
     for name in drop.files:
         (work / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source / name if source.is_dir() else source, work / name)
+        shutil.copy2(source / name if source.is_dir() else source.with_name(name), work / name)
     if source.is_file():
         copied = scan(work / source.name)
     else:

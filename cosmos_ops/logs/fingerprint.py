@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.hashing import digest, file_sha256
+from cosmos_ops.logs.mapping import mapping_path
 
 _HASH_THREADS = 4
 
@@ -16,14 +17,14 @@ Files = dict[str, tuple[int, int, str]]
 
 
 def scan(source: Path, known: Mapping[str, tuple[int, int, str]] | None = None) -> Files:
-    """Every visible file of a drop, or the one file that the drop is, sorted by path.
+    """Every visible file of a drop, or the one file that the drop is and its mapping beside it, sorted by path.
 
     A file whose size and modification time are those in `known` keeps its hash; the others are read. Names that begin with a dot are no part
     of a drop. Raises `UserError` for links that lead out, linked folders, pipes and devices, and for what cannot be read.
     """
     known = known or {}
     try:
-        places = {source.name: source} if source.is_file() else dict(sorted(_walk(source)))
+        places = _single(source) if source.is_file() else dict(sorted(_walk(source)))
         facts = {name: _regular(source, path) for name, path in places.items()}
         kept = {name: known[name][2] for name, fact in facts.items() if name in known and (known[name][0], known[name][1]) == fact}
         fresh = [name for name in places if name not in kept]
@@ -47,6 +48,11 @@ def difference(before: Files, after: Files) -> str | None:
     changed = sorted(name for name in before.keys() & after.keys() if (before[name][0], before[name][2]) != (after[name][0], after[name][2]))
     parts = [(names, verb) for names, verb in ((changed, "changed"), (added, "added"), (removed, "removed")) if names]
     return ", ".join(f"{len(names)} file{'s' if len(names) > 1 else ''} {verb} (first {names[0]})" for names, verb in parts) or None
+
+
+def _single(source: Path) -> dict[str, Path]:
+    mapping = mapping_path(source)
+    return {path.name: path for path in sorted((source, mapping)) if path == source or path.exists()}
 
 
 def _walk(root: Path):

@@ -7,6 +7,7 @@ from typing import Any
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs import open_log
+from cosmos_ops.logs.mapping import mapping_values
 from cosmos_ops.profiles import ClipGeometry, Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.quality.verdicts import EpisodeVerdict, judge
@@ -16,6 +17,7 @@ from cosmos_ops.video.transform import crop_loss
 def inspect_log(path: Path | str, profile: Profile, progress: Progress = silent) -> dict[str, Any]:
     """Describe the log at `path` under a profile; plain values, ready for JSON; writes nothing.
 
+    `mapping` is what is read as what, in the words of `logs.mapping`; None for a format that says it all itself.
     `problems` concern the log; those of an episode and its cameras are with the episode, whose `accepted` says whether any of its cameras would be used.
     Raises `UserError` in one line where nothing is usable.
     """
@@ -39,6 +41,7 @@ def inspect_log(path: Path | str, profile: Profile, progress: Progress = silent)
         "accepted_episodes": sum(verdict.accepted for verdict in verdicts),
         "profile": profile.name,
         "crop": _crop(verdicts, profile.clip),
+        "mapping": mapping_values(reader.guess()) if hasattr(reader, "guess") else None,
         "problems": [asdict(problem) for problem in info.problems],
         "episodes": [_episode(verdict) for verdict in verdicts],
     }

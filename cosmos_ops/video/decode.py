@@ -4,6 +4,7 @@ Times are seconds after the first frame of the file. Files are opened as contain
 """
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,14 @@ from cosmos_ops.video.frames import UnreadableVideo
 TIME_SLACK_S = 1e-4
 """Clocks of containers are rational and coarse; two times closer than this are the same."""
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg"
+
+
+@dataclass(frozen=True, eq=False)
+class VideoBytes:
+    """A whole video file held in memory, usable wherever a path is; `name` is what errors call it."""
+
+    name: str
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Look:
     frames: Iterator[tuple[float, av.VideoFrame]]
 
 
-def probe_video(path: Path) -> VideoFacts:
+def probe_video(path: Path | VideoBytes) -> VideoFacts:
     """Read a video's header. Raises `UnreadableVideo`."""
     with _opened(path, threads=1) as (_, stream):
         context = stream.codec_context
@@ -48,7 +57,7 @@ def probe_video(path: Path) -> VideoFacts:
         return VideoFacts(context.codec.canonical_name, context.height, context.width, _rate(stream), stream.frames, duration_s)
 
 
-def decode_frames(path: Path, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0) -> Iterator[tuple[float, av.VideoFrame]]:
+def decode_frames(path: Path | VideoBytes, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0) -> Iterator[tuple[float, av.VideoFrame]]:
     """Every frame with start_s <= time < stop_s, in order, as (time in seconds, frame).
 
     Seeks to the keyframe before `start_s`. `threads` is the decoder's, 0 lets it choose. Raises `UnreadableVideo` when the file cannot be
@@ -67,7 +76,7 @@ def decode_frames(path: Path, start_s: float = 0.0, stop_s: float = float("inf")
         _check_whole(stream, end_s, stop_s, path)
 
 
-def look(path: Path, times_s: Sequence[float], start_s: float = 0.0, length_s: float | None = None, threads: int = 0) -> Look:
+def look(path: Path | VideoBytes, times_s: Sequence[float], start_s: float = 0.0, length_s: float | None = None, threads: int = 0) -> Look:
     """About one frame near each of `times_s` (ascending, seconds after `start_s`) of the stretch that starts at `start_s`.
 
     Where keyframes lie close enough only keyframes are decoded, otherwise the whole stretch is. `length_s` None goes to the file's end.
@@ -77,7 +86,7 @@ def look(path: Path, times_s: Sequence[float], start_s: float = 0.0, length_s: f
     return Look(next(looking), looking)
 
 
-def _look(path: Path, wanted_s: np.ndarray, start_s: float, stop_s: float, threads: int) -> Iterator:
+def _look(path: Path | VideoBytes, wanted_s: np.ndarray, start_s: float, stop_s: float, threads: int) -> Iterator:
     """First the stretch's duration in seconds, then (time, frame) pairs. Packets must not outlive their container, hence one generator."""
     with _opened(path, threads) as (container, stream):
         slack_s = 0.25 / _rate(stream)
@@ -126,10 +135,11 @@ def _key_packets(packets: list, wanted_s: np.ndarray, stream) -> list | None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, threads: int):
+def _opened(path: Path | VideoBytes, threads: int):
     """(container, first video stream), with every failure of the library turned into `UnreadableVideo`."""
     try:
-        with av.open(f"file:{path}", options={"format_whitelist": _CONTAINERS}) as container:
+        place = io.BytesIO(path.content) if isinstance(path, VideoBytes) else f"file:{path}"
+        with av.open(place, options={"format_whitelist": _CONTAINERS}) as container:
             stream = next(iter(container.streams.video), None)
             if stream is None:
                 raise UnreadableVideo(f"{path.name} holds no video stream")
@@ -155,7 +165,7 @@ def _seconds(pts: int, stream) -> float:
     return float((pts - (stream.start_time or 0)) * stream.time_base)
 
 
-def _time_s(frame, stream, path: Path) -> float:
+def _time_s(frame, stream, path: Path | VideoBytes) -> float:
     if frame.pts is None:
         raise UnreadableVideo(f"{path.name} has frames without a time")
     return _seconds(frame.pts, stream)
@@ -171,13 +181,13 @@ def _duration_s(part, stream) -> float:
     return float(part.duration * stream.time_base) if part.duration else 1.0 / _rate(stream)
 
 
-def _sound(frame, time_s: float, path: Path):
+def _sound(frame, time_s: float, path: Path | VideoBytes):
     if frame.is_corrupt:
         raise UnreadableVideo(f"{path.name}: the frame at {time_s:.2f} s is damaged")
     return frame
 
 
-def _check_whole(stream, end_s: float, stop_s: float, path: Path) -> None:
+def _check_whole(stream, end_s: float, stop_s: float, path: Path | VideoBytes) -> None:
     """A file cut short keeps its header: compare where the frames ended with where they should."""
     should_s = float(stream.duration * stream.time_base) if stream.duration else 0.0
     if end_s + 1.5 / _rate(stream) < min(should_s, stop_s):

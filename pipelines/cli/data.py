@@ -17,6 +17,7 @@ from pipelines.environments import Environment, environment, prepare
 def inspect(arguments, output: Output) -> dict[str, Any]:
     """What a log is and what would become of it."""
     from cosmos_ops.logs.inspect import inspect_log
+    from cosmos_ops.logs.mapping import mapping_path, mapping_yaml
 
     found = inspect_log(Path(arguments.path), environment().profile, output.progress)
     output.say(f"{arguments.path}: {found['format']} {found['format_version']}, robot {found['robot'] or 'unknown'}, licence {found['licence'] or 'unknown'}")
@@ -32,6 +33,9 @@ def inspect(arguments, output: Output) -> dict[str, Any]:
         output.say(f"note: {problem['message']}")
     if found.get("crop"):
         output.say(f"picture: {found['crop']}")
+    if found["mapping"]:
+        output.say(f"read as follows; correct what is wrong and save it as {mapping_path(Path(arguments.path))}:")
+        output.say("".join(f"  {line}" for line in mapping_yaml(found["mapping"]).splitlines(keepends=True)).rstrip())
     return found
 
 

@@ -1,0 +1,92 @@
+"""Single encoded pictures, as logs keep them one a row or a message: JPEG and PNG.
+
+Colours are as any viewer shows the picture: a JPEG made from a BGR array by OpenCV, and read back by it, keeps them.
+"""
+
+from dataclasses import dataclass
+
+import av
+
+from cosmos_ops.video.frames import UnreadableVideo
+
+MOST_PIXELS = 1 << 26
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
+_SIZE_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_BARE_MARKERS = {0x01, *range(0xD0, 0xD8)}
+# A damaged picture is refused, not shown in grey; a header of a few bytes cannot ask for gigabytes.
+_STRICT = {"err_detect": "crccheck+explode", "max_pixels": str(MOST_PIXELS)}
+
+
+@dataclass(frozen=True)
+class StillFacts:
+    """What a picture's header says; nothing decoded."""
+
+    codec: str
+    """`mjpeg` or `png`."""
+    height: int
+    width: int
+
+
+def still_facts(content: bytes) -> StillFacts:
+    """Read a picture's header. Raises `UnreadableVideo` for what is neither JPEG nor PNG, or ends within its header."""
+    if content.startswith(_PNG) and len(content) >= 24:
+        width, height = int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+        return _checked("png", height, width)
+    if content.startswith(_JPEG):
+        return _checked("mjpeg", *_jpeg_size(content))
+    raise UnreadableVideo("neither a JPEG nor a PNG picture")
+
+
+class StillDecoder:
+    """Decodes pictures one by one. Keeps decoder state: one a thread."""
+
+    def __init__(self):
+        self._contexts: dict[str, av.CodecContext] = {}
+
+    def decode(self, content: bytes) -> av.VideoFrame:
+        """One picture; zeros that pad it are ignored. Raises `UnreadableVideo` where it is damaged or cut short."""
+        content = content.rstrip(b"\0")
+        codec = still_facts(content).codec
+        if not content.endswith(_JPEG_END if codec == "mjpeg" else _PNG_END):
+            raise UnreadableVideo("the picture is cut short")
+        try:
+            packet = av.Packet(content)
+            packet.is_keyframe = True  # FFmpeg adds another PNG to the one before
+            frames = self._context(codec).decode(packet)
+        except (av.FFmpegError, ValueError) as error:
+            self._contexts.pop(codec, None)
+            raise UnreadableVideo(f"the picture is damaged ({getattr(error, 'strerror', None) or error})") from None
+        if len(frames) != 1 or frames[0].is_corrupt:
+            self._contexts.pop(codec, None)
+            raise UnreadableVideo("the picture is damaged")
+        return frames[0]
+
+    def _context(self, codec: str) -> av.CodecContext:
+        if codec not in self._contexts:
+            context = av.CodecContext.create(codec, "r")
+            context.thread_count, context.options = 1, _STRICT
+            self._contexts[codec] = context
+        return self._contexts[codec]
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    """(height, width) from the first frame header (ITU-T T.81, B.2.2)."""
+    place = 2
+    while place + 9 <= len(content):
+        if content[place] != 0xFF:
+            break
+        marker = content[place + 1]
+        if marker == 0xFF or marker in _BARE_MARKERS:
+            place += 1 if marker == 0xFF else 2
+        elif marker in _SIZE_MARKERS:
+            return int.from_bytes(content[place + 5 : place + 7]), int.from_bytes(content[place + 7 : place + 9])
+        else:
+            place += 2 + int.from_bytes(content[place + 2 : place + 4])
+    raise UnreadableVideo("the picture's header is damaged")
+
+
+def _checked(codec: str, height: int, width: int) -> StillFacts:
+    if height == 0 or width == 0 or height * width > MOST_PIXELS:
+        raise UnreadableVideo(f"the picture's header declares {width}x{height} pixels")
+    return StillFacts(codec, height, width)
