@@ -1,1 +1,1 @@
-"""Simulated teleoperation: the tabletop generator behind the demo's drops."""
+"""Simulated teleoperation: robots, the log formats they are written in, and known faults."""

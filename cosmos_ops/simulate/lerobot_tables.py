@@ -1,4 +1,4 @@
-"""The parts that LeRobot v2.1 and v3.0 share: feature descriptions, telemetry tables, statistics, the dataset card."""
+"""The parts that LeRobot v2.1 and v3.0 share: feature descriptions, telemetry tables, statistics."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from cosmos_ops.simulate.recording import Recording, RobotSpec
 
 CHUNK_SIZE = 1000
+_SUCCESS = "next.success"
 _COUNTERS = ("frame_index", "episode_index", "index", "task_index")
 _QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 
@@ -18,7 +19,7 @@ def video_key(camera: str) -> str:
     return f"observation.images.{camera}"
 
 
-def features(robot: RobotSpec, recording: Recording) -> dict[str, dict]:
+def features(robot: RobotSpec, recording: Recording, outcomes: bool = False) -> dict[str, dict]:
     """The `features` of info.json, in LeRobot's order of use: vectors, cameras, counters."""
     vector = {
         "action": {"dtype": "float32", "shape": [len(robot.action_names)], "names": list(robot.action_names)},
@@ -26,18 +27,20 @@ def features(robot: RobotSpec, recording: Recording) -> dict[str, dict]:
     }
     cameras = {video_key(camera): _video_feature(frames, recording.fps) for camera, frames in recording.frames.items()}
     clock = {"timestamp": {"dtype": "float32", "shape": [1], "names": None}}
-    return {**vector, **cameras, **clock, **{name: {"dtype": "int64", "shape": [1], "names": None} for name in _COUNTERS}}
+    success = {_SUCCESS: {"dtype": "bool", "shape": [1], "names": None}} if outcomes else {}
+    return {**vector, **cameras, **success, **clock, **{name: {"dtype": "int64", "shape": [1], "names": None} for name in _COUNTERS}}
 
 
-def telemetry(recording: Recording, episode: int, first_index: int, task_index: int) -> pa.Table:
-    """One row a frame; `timestamp` in seconds from the episode's start."""
+def telemetry(recording: Recording, episode: int, first_index: int, task_index: int, outcomes: bool = False) -> pa.Table:
+    """One row a frame; `timestamp` in seconds from the episode's start, by the telemetry's clock."""
     rows = recording.length
     frame_index = np.arange(rows, dtype=np.int64)
     return pa.table(
         {
             "action": _vectors(recording.action),
             "observation.state": _vectors(recording.state),
-            "timestamp": pa.array((frame_index / recording.fps).astype(np.float32)),
+            **({_SUCCESS: pa.array((frame_index == rows - 1) & recording.succeeded)} if outcomes else {}),
+            "timestamp": pa.array((recording.clock_s - recording.clock_s[0]).astype(np.float32)),
             "frame_index": pa.array(frame_index),
             "episode_index": pa.array(np.full(rows, episode, np.int64)),
             "index": pa.array(frame_index + first_index),
@@ -87,32 +90,6 @@ def aggregate_stats(episodes: list[dict[str, dict[str, np.ndarray]]]) -> dict[st
 def as_json(value):
     """Nested mappings of arrays as plain lists."""
     return {key: as_json(item) for key, item in value.items()} if isinstance(value, dict) else value.tolist()
-
-
-def card(title: str, robot: RobotSpec, version: str) -> str:
-    """README.md of a dataset, licence in its front matter."""
-    return f"""---
-license: apache-2.0
-task_categories:
-- robotics
-tags:
-- LeRobot
-- simulated
----
-
-# {title}
-
-Simulated teleoperation of the robot `{robot.name}`, drawn by the project's built-in tabletop simulator. LeRobot {version}.
-Licence: Apache-2.0 (see LICENSE). Some episodes may carry faults on purpose; `meta/generator.json` lists them.
-"""
-
-
-LICENCE_NOTE = """SPDX-License-Identifier: Apache-2.0
-
-This simulated dataset is licensed under the Apache License, Version 2.0.
-The full text is at http://www.apache.org/licenses/LICENSE-2.0
-Provided "as is", without warranties or conditions of any kind.
-"""
 
 
 def _video_feature(frames: np.ndarray, fps: int) -> dict:

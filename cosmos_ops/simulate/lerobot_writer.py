@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from cosmos_ops.simulate.card import write_card
 from cosmos_ops.simulate.lerobot_tables import (
     CHUNK_SIZE,
-    LICENCE_NOTE,
     aggregate_stats,
     as_json,
-    card,
     episode_stats,
     features,
     telemetry,
@@ -30,24 +29,28 @@ V21_DATA = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 V21_VIDEO = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
 V30_DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 V30_VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-_V30_EPISODES = "meta/episodes/chunk-000/file-000.parquet"
+V21_EPISODES = "meta/episodes.jsonl"
+V30_EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 _GOP = 24
 
 
-def write_lerobot_v21(root: Path, robot: RobotSpec, recordings: Iterable[Recording]) -> None:
-    """Write a v2.1 dataset into the empty folder `root`; recordings are taken one at a time."""
+def write_lerobot_v21(root: Path, robot: RobotSpec, recordings: Iterable[Recording], simulator: str = "tabletop", outcomes: bool = False) -> None:
+    """Write a v2.1 dataset into the empty folder `root`; recordings are taken one at a time.
+
+    `simulator` is named on the card; `outcomes` adds LeRobot's `next.success`, true in the last row of an episode that succeeded.
+    """
     tasks: dict[str, int] = {}
     episodes, stats, described, frames = [], [], {}, 0
-    for index, recording in enumerate(recordings):
+    for index, recording in enumerate(recording.on_rows() for recording in recordings):
         place = {"episode_chunk": index // CHUNK_SIZE, "episode_index": index}
-        table = telemetry(recording, index, frames, tasks.setdefault(recording.task, len(tasks)))
+        table = telemetry(recording, index, frames, tasks.setdefault(recording.task, len(tasks)), outcomes)
         write_parquet([table], root / V21_DATA.format(**place))
         for camera, images in recording.frames.items():
             with VideoFile(root / V21_VIDEO.format(video_key=video_key(camera), **place), recording.fps) as video:
                 video.append(images)
         episodes.append({"episode_index": index, "tasks": [recording.task], "length": recording.length})
         stats.append({"episode_index": index, "stats": as_json(episode_stats(recording, table, quantiles=False))})
-        described = described or {"fps": recording.fps, "features": features(robot, recording)}
+        described = described or {"fps": recording.fps, "features": features(robot, recording, outcomes)}
         frames += recording.length
     cameras = sum(feature["dtype"] == "video" for feature in described["features"].values())
     info = {
@@ -65,21 +68,29 @@ def write_lerobot_v21(root: Path, robot: RobotSpec, recordings: Iterable[Recordi
         "video_path": V21_VIDEO,
         "features": described["features"],
     }
-    _write_root(root, robot, info)
-    _write_lines(root / "meta/episodes.jsonl", episodes)
+    _write_root(root, robot, info, simulator)
+    _write_lines(root / V21_EPISODES, episodes)
     _write_lines(root / "meta/episodes_stats.jsonl", stats)
     _write_lines(root / "meta/tasks.jsonl", [{"task_index": index, "task": task} for task, index in tasks.items()])
 
 
-def write_lerobot_v30(root: Path, robot: RobotSpec, recordings: Iterable[Recording], episodes_per_data_file: int = 8, episodes_per_video_file: int = 5) -> None:
-    """Write a v3.0 dataset into the empty folder `root`; recordings are taken one at a time."""
+def write_lerobot_v30(
+    root: Path,
+    robot: RobotSpec,
+    recordings: Iterable[Recording],
+    simulator: str = "tabletop",
+    outcomes: bool = False,
+    episodes_per_data_file: int = 8,
+    episodes_per_video_file: int = 5,
+) -> None:
+    """Write a v3.0 dataset into the empty folder `root`; recordings are taken one at a time. `simulator` and `outcomes` as for v2.1."""
     tasks: dict[str, int] = {}
     rows, stats, described, frames = [], [], {}, 0
     tables: list[pa.Table] = []
     videos: dict[str, VideoFile] = {}
-    for index, recording in enumerate(recordings):
+    for index, recording in enumerate(recording.on_rows() for recording in recordings):
         task_index = tasks.setdefault(recording.task, len(tasks))
-        table = telemetry(recording, index, frames, task_index)
+        table = telemetry(recording, index, frames, task_index, outcomes)
         row = {"episode_index": index, "tasks": [recording.task], "length": recording.length}
         data_file, video_file = index // episodes_per_data_file, index // episodes_per_video_file
         row |= {"data/chunk_index": data_file // CHUNK_SIZE, "data/file_index": data_file % CHUNK_SIZE}
@@ -99,7 +110,7 @@ def write_lerobot_v30(root: Path, robot: RobotSpec, recordings: Iterable[Recordi
                 videos.pop(key).close()
         stats.append(episode_stats(recording, table, quantiles=True))
         rows.append(row)
-        described = described or {"fps": recording.fps, "features": features(robot, recording)}
+        described = described or {"fps": recording.fps, "features": features(robot, recording, outcomes)}
         frames += recording.length
     for video in videos.values():
         video.close()
@@ -120,12 +131,12 @@ def write_lerobot_v30(root: Path, robot: RobotSpec, recordings: Iterable[Recordi
         "robot_type": robot.name,
         "splits": {"train": f"0:{len(rows)}"},
     }
-    _write_root(root, robot, info)
+    _write_root(root, robot, info, simulator)
     _write_json(root / "meta/stats.json", as_json(aggregate_stats(stats)))
     # LeRobot looks tasks up by the frame's index, so pandas' own metadata has to be in the file.
     frame = pd.DataFrame({"task_index": list(tasks.values())}, index=pd.Index(list(tasks), name="task"))
     write_parquet([pa.Table.from_pandas(frame)], root / "meta/tasks.parquet")
-    write_parquet([_v30_episodes(rows, stats)], root / _V30_EPISODES)
+    write_parquet([_v30_episodes(rows, stats)], root / V30_EPISODES)
 
 
 class VideoFile:
@@ -185,10 +196,9 @@ def _v30_episodes(rows: list[dict], stats: list[dict]) -> pa.Table:
     return pa.table({**columns, "meta/episodes/chunk_index": place, "meta/episodes/file_index": place})
 
 
-def _write_root(root: Path, robot: RobotSpec, info: dict) -> None:
+def _write_root(root: Path, robot: RobotSpec, info: dict, simulator: str) -> None:
     _write_json(root / "meta/info.json", info)
-    (root / "README.md").write_text(card(f"{robot.name}: {info['total_episodes']} episodes", robot, info["codebase_version"]))
-    (root / "LICENSE").write_text(LICENCE_NOTE)
+    write_card(root, robot, info["total_episodes"], f"LeRobot {info['codebase_version']}", simulator)
 
 
 def _write_json(path: Path, value: dict) -> None:

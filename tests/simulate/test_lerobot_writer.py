@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from cosmos_ops.logs import open_log
 from cosmos_ops.simulate.lerobot_writer import write_lerobot_v21, write_lerobot_v30
 from cosmos_ops.simulate.tabletop import CAMERAS, FPS, ROBOT, record_episode
 
@@ -138,3 +139,25 @@ def test_equal_recordings_give_equal_bytes_and_other_pixels_do_not(v21, recordin
     for name in (video, "data/chunk-000/episode_000001.parquet", "videos/chunk-000/observation.images.wrist/episode_000001.mp4"):
         assert (tmp_path / "same" / name).read_bytes() == (v21 / name).read_bytes()
     assert (tmp_path / "other" / video).read_bytes() != (v21 / video).read_bytes()
+
+
+def test_outcomes_are_written_where_asked_for(recordings, tmp_path):
+    failed = [recordings[0], replace(recordings[1], succeeded=False)]
+    write_lerobot_v21(tmp_path / "v21", ROBOT, failed, outcomes=True)
+    write_lerobot_v30(tmp_path / "v30", ROBOT, failed, outcomes=True)
+    for root in (tmp_path / "v21", tmp_path / "v30"):
+        assert info_of(root)["features"]["next.success"]["dtype"] == "bool"
+        rows = pq.read_table(root / "data").to_pandas()
+        assert rows.groupby("episode_index")["next.success"].sum().tolist() == [1, 0]
+        assert [episode.outcome for episode in open_log(root).episodes()] == ["success", "failure"]
+
+
+def test_recorded_clocks_are_written_and_a_row_keeps_the_frame_of_its_moment(recordings, tmp_path):
+    clock = 3.0 + np.arange(recordings[0].length) / FPS + np.random.default_rng(0).uniform(0, 0.02, recordings[0].length)
+    late = replace(recordings[0], times_s=clock, frame_times_s={"front": clock + 0.1, "wrist": clock})
+    write_lerobot_v21(tmp_path, ROBOT, [late])
+    assert pq.read_table(tmp_path / "data")["timestamp"].to_numpy() == pytest.approx(clock - clock[0], abs=1e-6)
+    _, front = decode(tmp_path / "videos/chunk-000/observation.images.front/episode_000000.mp4")
+    _, wrist = decode(tmp_path / "videos/chunk-000/observation.images.wrist/episode_000000.mp4")
+    assert np.abs(front[1:].astype(int) - recordings[0].frames["front"][:-1]).mean() < 5
+    assert np.abs(wrist.astype(int) - recordings[0].frames["wrist"]).mean() < 5

@@ -6,10 +6,13 @@ import av
 import numpy as np
 import pytest
 
-from cosmos_ops.errors import UserError
+from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import file_sha256
+from cosmos_ops.simulate import drops, request
 from cosmos_ops.simulate.drops import FORMATS, MARKER, write_drop
 from cosmos_ops.simulate.faults import Planted, plan_faults
+
+PIXELS_AND_FILES = ("too_short", "black", "frozen", "truncated_video", "missing_video")
 
 
 def hashes(root):
@@ -25,7 +28,7 @@ def luma(path):
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
     root = tmp_path_factory.mktemp("drops") / "faulty"
-    return root, write_drop(root, 4, 6, "lerobot-v2.1", faults=True)
+    return root, write_drop(root, 4, 6, "lerobot-v2.1", faults=PIXELS_AND_FILES)
 
 
 def video(root, planted, camera=None):
@@ -35,7 +38,7 @@ def video(root, planted, camera=None):
 def test_every_planted_fault_is_there_and_nothing_else(faulty):
     root, planted = faulty
     by_fault = {item.fault: item for item in planted}
-    assert set(by_fault) == set(FORMATS["lerobot-v2.1"]) and len({item.episode_index for item in planted}) == len(planted)
+    assert set(by_fault) == set(PIXELS_AND_FILES) and len({item.episode_index for item in planted}) == len(planted)
     lengths = [json.loads(line)["length"] for line in (root / "meta/episodes.jsonl").read_text().splitlines()]
     assert luma(video(root, by_fault["black"])).max() < 8
     still = luma(video(root, by_fault["frozen"]))
@@ -71,7 +74,7 @@ def test_equal_arguments_give_equal_bytes(fmt, tmp_path):
     write_drop(tmp_path / "other", 8, 2, fmt, cameras=("front",))
     one, other = hashes(tmp_path / "one"), hashes(tmp_path / "other")
     assert one == hashes(tmp_path / "two")
-    assert {name for name in one if name.endswith((".mp4", ".parquet")) and one[name] == other.get(name)} <= {"meta/tasks.parquet"}
+    assert {name for name in one if name.endswith((".mp4", ".parquet", ".hdf5", ".mcap")) and one[name] == other.get(name)} <= {"meta/tasks.parquet"}
 
 
 def test_a_written_drop_is_left_alone_and_other_arguments_replace_it(tmp_path):
@@ -96,6 +99,45 @@ def test_a_killed_attempt_is_cleared_and_progress_counts_episodes(tmp_path):
     assert calls == [(1, 2, "drop"), (2, 2, "drop")]
 
 
+def test_a_drop_whose_marker_is_of_an_earlier_version_is_left_alone(tmp_path):
+    write_drop(tmp_path / "drop", 0, 2, cameras=("front",), faults=("black",))
+    marker = json.loads((tmp_path / "drop" / MARKER).read_text())
+    assert marker.keys() == {"generator", "version", "seed", "episodes", "format", "cameras", "planted"}, "new settings only where they are used"
+    del marker["planted"][0]["detail"]
+    (tmp_path / "drop" / MARKER).write_text(json.dumps(marker))
+    before = hashes(tmp_path / "drop")
+    write_drop(tmp_path / "drop", 0, 2, cameras=("front",), faults=("black",))
+    assert hashes(tmp_path / "drop") == before
+
+
+def test_a_failure_leaves_the_drop_that_was_there_and_nothing_else(tmp_path, monkeypatch):
+    write_drop(tmp_path / "drop", 0, 1, cameras=("front",))
+    before = hashes(tmp_path / "drop")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(drops, "spoil_files", full)
+    with pytest.raises(WorkFailed, match="No space left"):
+        write_drop(tmp_path / "drop", 1, 1, cameras=("front",))
+    assert hashes(tmp_path / "drop") == before
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["drop"]
+
+
+def test_a_missing_package_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(request.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install h5py"):
+        write_drop(tmp_path / "drop", 0, 1, "aloha-hdf5")
+    with pytest.raises(UserError, match="pip install mcap"):
+        write_drop(tmp_path / "drop", 0, 1, "ros2-mcap")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_side_of_the_picture_keeps_its_shape():
+    sizes = [request.drop_request(0, 1, height_px=height, width_px=width) for height, width in ((None, None), (80, None), (None, 512), (66, 90))]
+    assert [(made.height_px, made.width_px) for made in sizes] == [(160, 256), (80, 128), (320, 512), (66, 90)]
+
+
 def test_somebody_elses_folder_is_never_touched(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("keep")
@@ -112,6 +154,14 @@ def test_somebody_elses_folder_is_never_touched(tmp_path):
         ({"fmt": "lerobot-v2.1", "faults": ("upside_down",)}, "'upside_down'"),
         ({"episodes": 2, "faults": True}, "need as many episodes"),
         ({"episodes": 0}, "ask for at least 1"),
+        ({"seed": -1}, "below 0"),
+        ({"robot": "nao"}, "cannot be simulated; choose from tabletop"),
+        ({"cameras": ("front", "rear")}, "no camera 'rear'; name one or more of front, wrist"),
+        ({"cameras": ()}, "cameras none"),
+        ({"cameras": ("front", "front")}, "each once"),
+        ({"height_px": 81}, "even numbers"),
+        ({"width_px": 100_000}, "even numbers"),
+        ({"raw_images": True}, "holds video, not pictures"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_write_nothing(arguments, message, tmp_path):
