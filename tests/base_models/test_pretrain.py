@@ -28,3 +28,18 @@ def test_a_short_training_leaves_a_pipeline_and_its_card(tmp_path, capsys):
     text = model.encode_text(["push the red block to the left"])
     made = model.sample(torch.zeros(1, 16, 1, 10, 16), text, model.dropped_text(), [0], (16, 5, 10, 16), 2, 1.0)
     assert torch.isfinite(made).all()
+
+
+def test_a_stopped_training_goes_on_with_what_it_had(tmp_path, capsys):
+    log = write_lerobot(tmp_path / "toy", episodes=5, frames=20, fps=8)
+    arguments = ["--data", str(log), "--out", str(tmp_path / "out"), "--synthetic", "2", "--denoiser-minutes", "0.01", "--vae-minutes"]
+    pretrain.main([*arguments, "0.01"])
+    first = json.loads((tmp_path / "out/work/vae/training.json").read_text())
+    weights = (tmp_path / "out/work/vae/diffusion_pytorch_model.safetensors").read_bytes()
+    pretrain.main([*arguments, "0.01"])
+    # Its minutes are spent: nothing is trained, nothing is lost.
+    assert (tmp_path / "out/work/vae/diffusion_pytorch_model.safetensors").read_bytes() == weights
+    pretrain.main([*arguments, "0.03"])
+    then = json.loads((tmp_path / "out/work/vae/training.json").read_text())
+    assert then["steps"] > first["steps"] and then["attempts"][-1] == {"from_step": first["steps"], "recordings": {"toy": 4, "synthetic": 2}}
+    assert then["attempts"][0]["from_step"] == 0

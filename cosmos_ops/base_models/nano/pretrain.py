@@ -4,7 +4,7 @@
 
 Logs are whatever `ingest` reads. `--vae-data` is seen by the VAE alone, so that adapting the denoiser to it stays honest work. Minutes
 are processor time, or clock time with `--device cuda`. The last tenth of each log's recordings is held out of both trainings and
-measured. Run again with `--vae-minutes 0`, it keeps the VAE in DIR and trains the denoiser only. The pipeline is DIR/pipeline.
+measured. Killed and run again, it goes on from DIR/work; minutes already spent there count. The pipeline is DIR/pipeline.
 """
 
 import argparse
@@ -39,11 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
     work = options.out / "work"
     facts: dict = {"seed": options.seed, "device": options.device, "synthetic_clips": options.synthetic}
     facts |= {"data": _counted(shared), "vae_data": _counted(vae_only)}
-    if options.vae_minutes > 0:
-        train_vae([*train, *vae_train, *drawn], work / "vae", _budget(options, options.vae_minutes))
+    facts["vae"] = train_vae([*train, *vae_train, *drawn], work / "vae", _budget(options, options.vae_minutes))
     vae = AutoencoderKLWan.from_pretrained(work / "vae").eval()
     calibrate(vae, torch.cat([as_video(window[None]) for window in _windows([*train, *vae_train], clip.frames, CALIBRATION_CLIPS)]))
-    facts["vae"] = json.loads((work / "vae" / "training.json").read_text())
     tested = _by_source([*held_out, *vae_held_out])
     facts["vae"]["held_out_psnr_db"] = {source: round(reconstruction_psnr(vae, _windows(own, clip.frames, 8)), 2) for source, own in tested.items()}
     whole = options.out / "pipeline"
@@ -52,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     vae.save_pretrained(whole / "vae")
     model = CosmosPredict25.load(BaseModelSpec("cosmos-predict2.5", str(whole), dtype="float32"), options.out / "cache", options.device)
     windows, held_out_windows = encode(model, [*train, *drawn], clip.frames), encode(model, held_out, clip.frames)
-    facts["denoiser"] = train_denoiser(model, windows, held_out_windows, _budget(options, options.denoiser_minutes)) | {"stride": STRIDE}
+    facts["denoiser"] = train_denoiser(model, windows, held_out_windows, work / "denoiser", _budget(options, options.denoiser_minutes)) | {"stride": STRIDE}
     with model.original_projection() as transformer:
         # Half the size on disk; float32 again when it is loaded on a CPU.
         transformer.to("cpu", torch.bfloat16).save_pretrained(whole / "transformer")

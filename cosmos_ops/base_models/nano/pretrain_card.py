@@ -45,8 +45,11 @@ Seed {facts["seed"]}, on {facts["device"]}; minutes are processor time on a CPU,
 | denoiser | {denoiser["parameters"]:,} | {denoiser["minutes"]:g} | {denoiser["steps"]} (batch {denoiser["batch"]}) | velocity MSE {denoiser["loss"]} | \
 {denoiser["validation_loss"]} ({denoiser["validation_loss_before"]} before) |
 
-VAE: absolute error and KL divergence on crops of 5, 9 and 17 frames. Denoiser: rectified flow, shift 5, one or two given latent frames,
-text dropped with probability 0.2, on {denoiser["windows"]} windows {denoiser["stride"]} frames apart; the running mean of its weights is kept, as bfloat16.
+VAE: root of each crop's mean squared error, and KL divergence, on crops of 5, 9 and 17 frames{_attempts(vae)}.
+
+Denoiser: rectified flow, shift 5, one or two given latent frames, text dropped with probability 0.2, on {denoiser["windows"]} windows
+{denoiser["stride"]} frames apart; the running mean of its weights is kept, as bfloat16.
+
 Made by `python -m cosmos_ops.base_models.nano.pretrain`.
 
 | held-out recordings of | VAE reconstruction PSNR, dB |
@@ -68,3 +71,11 @@ Made by `python -m cosmos_ops.base_models.nano.pretrain`.
 </details>
 """,
     )
+
+
+def _attempts(vae: dict[str, Any]) -> str:
+    """Which data joined when, where the training was stopped and went on."""
+    if len(vae["attempts"]) < 2:
+        return ""
+    parts = (f"from step {attempt['from_step']} on {', '.join(attempt['recordings'])}" for attempt in vae["attempts"])
+    return f"; it was stopped and went on: {'; '.join(parts)}"

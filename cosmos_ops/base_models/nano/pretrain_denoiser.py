@@ -6,24 +6,28 @@ probability 0.2. The text encoder and its projection stay as they were made: ran
 """
 
 import copy
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from cosmos_ops.base_models.cosmos import CosmosPredict25, condition_indicator
 from cosmos_ops.base_models.nano.pretrain_data import Budget, Recording
+from cosmos_ops.hashing import digest
 
-BATCH = 8
+BATCH = 4
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.01
 TEXT_DROPOUT = 0.2
 SHIFT = 5.0
 EMA = 0.998
-STRIDE = 4
+STRIDE = 6
 """Frames between the windows that are encoded."""
-_LOG_EVERY = 50
+_LOG_EVERY, _SAVE_EVERY = 50, 250
+_FACTS, _STATE = "training.json", "state.pt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,17 +54,36 @@ def encode(model: CosmosPredict25, recordings: list[Recording], frames: int) -> 
     return Encoded(torch.cat(latents), model.encode_text(tasks), torch.tensor(text_of, device=model.device))
 
 
-def train_denoiser(model: CosmosPredict25, train: Encoded, validation: Encoded, budget: Budget) -> dict:
-    """Train `model.denoiser` in place; it ends with the running mean of its weights. Returns what the model card tells."""
-    generator = torch.Generator().manual_seed(budget.seed)
+def train_denoiser(model: CosmosPredict25, train: Encoded, validation: Encoded, folder: Path, budget: Budget) -> dict:
+    """Train `model.denoiser` in place; it ends with the running mean of its weights. Returns what the model card tells.
+
+    Progress is kept in `folder`; a killed training goes on from there, unless the windows have become others.
+    """
+    torch.manual_seed(budget.seed)
     batch = BATCH * budget.batch_factor
     denoiser = model.denoiser.train().requires_grad_(True)
     mean = copy.deepcopy(denoiser).requires_grad_(False)
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
-    before = validation_loss(model, validation)
+    facts = {"steps": 0, "minutes": 0.0, "batch": batch, "windows": len(train.latents), "parameters": sum(p.numel() for p in denoiser.parameters())}
+    facts |= {"validation_loss_before": round(validation_loss(model, validation), 4), "latents": _fingerprint(train)}
+    if (found := _left_there(folder)) is not None and found["latents"] == facts["latents"]:
+        facts = found
+        kept = torch.load(folder / _STATE, map_location=model.device, weights_only=True)
+        denoiser.load_state_dict(kept["denoiser"])
+        mean.load_state_dict(kept["mean"])
+        optimizer.load_state_dict(kept["optimizer"])
+    before, step, history = facts["minutes"], facts["steps"], []
+    generator = torch.Generator().manual_seed(budget.seed + step)
     dropped = model.dropped_text()[0]
-    spent, step, history = budget.stopwatch(), 0, []
-    while (done := spent()) < 1:
+
+    def save() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        facts.update(steps=step, minutes=round(before + spent() * budget.minutes, 2), loss=round(float(np.mean(history[-200:])), 4))
+        torch.save({"denoiser": denoiser.state_dict(), "mean": mean.state_dict(), "optimizer": optimizer.state_dict()}, folder / _STATE)
+        (folder / _FACTS).write_text(json.dumps(facts))
+
+    spent = budget.stopwatch()
+    while (done := before / budget.minutes + spent()) < 1:
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
         chosen = torch.randint(len(train.latents), (batch,), generator=generator).to(model.device)
@@ -79,18 +102,21 @@ def train_denoiser(model: CosmosPredict25, train: Encoded, validation: Encoded, 
         history.append(loss.item())
         if step % _LOG_EVERY == 0:
             print(f"denoiser {100 * done:.1f} % step {step} loss {np.mean(history[-_LOG_EVERY:]):.4f}", flush=True)
+        if step % _SAVE_EVERY == 0:
+            save()
+    if history:
+        save()
     denoiser.load_state_dict(mean.state_dict())
     denoiser.eval().requires_grad_(False)
-    return {
-        "steps": step,
-        "minutes": budget.minutes,
-        "batch": batch,
-        "windows": len(train.latents),
-        "parameters": sum(p.numel() for p in denoiser.parameters()),
-        "loss": round(float(np.mean(history[-200:])), 4),
-        "validation_loss_before": round(before, 4),
-        "validation_loss": round(validation_loss(model, validation), 4),
-    }
+    return facts | {"validation_loss": round(validation_loss(model, validation), 4)}
+
+
+def _left_there(folder: Path) -> dict | None:
+    return json.loads((folder / _FACTS).read_text()) if (folder / _FACTS).is_file() else None
+
+
+def _fingerprint(data: Encoded) -> str:
+    return digest([round(float(data.latents.double().sum()), 3), list(data.latents.shape)])
 
 
 def flow_loss(model: CosmosPredict25, clean: torch.Tensor, text: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
