@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.partitions import drops
 from cosmos_ops.errors import UserError
-from pipelines.environments import environment
+from pipelines.environments import Environment, environment
 from pipelines.jobs import adapt_job, ingest_job
 
 NEW_EPISODES = 20
@@ -63,13 +63,19 @@ def new_drops(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
     description=f"Retrain when {NEW_EPISODES} or more validated training episodes came in since the champion's dataset version",
 )
 def new_episodes(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    from cosmos_ops.registry.retraining import new_training_episodes
+    decision = retraining(environment())
+    if not decision.due:
+        return dg.SkipReason(decision.reason)
+    # The same data are asked for once, also when the champion stays: they remain new to it.
+    key = f"{decision.champion_dataset_version}:{decision.new_episodes}"
+    return dg.RunRequest(run_key=key, tags={"cosmos/reason": f"{decision.new_episodes} new training episodes"})
 
-    env = environment()
-    count, version = new_training_episodes(env.lake, env.profile)
-    if count < NEW_EPISODES:
-        return dg.SkipReason(f"{count} new validated training episodes since dataset version {version or '(none)'}; {NEW_EPISODES} are needed")
-    return dg.RunRequest(run_key=f"{version}:{count}", tags={"cosmos/reason": f"{count} new training episodes"})
+
+def retraining(env: Environment):
+    """Whether a retraining is due in this environment's lake: a `cosmos_ops.registry.retraining.Retraining`."""
+    from cosmos_ops.registry.retraining import decide_retraining
+
+    return decide_retraining(env.lake, env.profile, NEW_EPISODES)
 
 
 def _state(folder) -> list:

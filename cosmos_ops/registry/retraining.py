@@ -1,4 +1,6 @@
-"""How much came in since the champion's dataset version: what the retraining sensor asks."""
+"""How much came in since the champion's dataset version, and whether that makes a retraining due."""
+
+from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
@@ -9,6 +11,30 @@ from cosmos_ops.shards.validated import validated_drops
 
 CHAMPION_DATASET = "champion_dataset"
 """Head that names the dataset version of today's champion."""
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """Whether new data make a retraining due."""
+
+    due: bool
+    new_episodes: int
+    """Validated training episodes that the champion's dataset version lacks."""
+    threshold: int
+    """As many make it due."""
+    champion_dataset_version: str | None
+    """None without a champion: then every validated training episode is new."""
+    reason: str
+    """One line for people, always there."""
+
+
+def decide_retraining(lake: Lake, profile: Profile, threshold: int) -> Retraining:
+    """Count what is new in the lake's validated drops and hold it against `threshold` episodes."""
+    count, version = new_training_episodes(lake, profile)
+    due = count >= threshold
+    since = f"since the champion's dataset version {version}" if version else "(there is no champion yet, so all of them are new)"
+    reason = f"{count} new validated training episodes {since}, {threshold} make it due: {'due' if due else 'not due'}"
+    return Retraining(due, count, threshold, version, reason)
 
 
 def new_training_episodes(lake: Lake, profile: Profile) -> tuple[int, str | None]:

@@ -6,20 +6,23 @@ from cosmos_ops.lake import Manifest
 from pipelines.cli.output import Output
 
 
-def print_board(manifest: Manifest, dataset_version: str | None, evaluation_set: str | None, output: Output) -> dict[str, Any]:
-    """Print scores with intervals and paired differences against base; return the JSON keys of DESIGN's `demo`."""
+def print_board(manifest: Manifest, output: Output) -> dict[str, Any]:
+    """Print a leaderboard's scores with intervals and its paired differences; return them as JSON."""
     from cosmos_ops.evaluation.leaderboard import read_scoreboard
 
     scoreboard = read_scoreboard(manifest)
-    scores, paired = scoreboard["scores"], scoreboard["paired"]
+    scores = scoreboard["scores"]
     metrics = list(next(iter(scores.values())))
     output.say("\nscores: mean [95 % interval], n samples")
     output.table(["contender", *metrics], [[name, *(_interval(values.get(metric), "mean") for metric in metrics)] for name, values in scores.items()])
-    output.say("\npaired difference against base, positive = better")
-    output.table(["contender", *metrics], [[name, *(_interval(values.get(metric), "diff") for metric in metrics)] for name, values in paired.items()])
+    for key, opponent in (("paired", "base"), ("paired_incumbent", "the incumbent")):
+        rows = [[name, *(_interval(values.get(metric), "diff") for metric in metrics)] for name, values in scoreboard.get(key, {}).items()]
+        if rows:
+            output.say(f"\npaired difference against {opponent}, positive = better")
+            output.table(["contender", *metrics], rows)
     report = manifest.file("report.html")
     output.say(f"\nreport: {report}")
-    return {"dataset_version": dataset_version, "evaluation_set": evaluation_set, "report": str(report), **scoreboard}
+    return {"dataset_version": manifest.meta["dataset_version"], "evaluation_set": manifest.meta["evaluation_set"], "report": str(report), **scoreboard}
 
 
 def _interval(value: dict | None, centre: str) -> str:

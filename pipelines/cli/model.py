@@ -8,7 +8,7 @@ import dagster as dg
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import digest
 from cosmos_ops.heads import Heads
-from cosmos_ops.lake import read_manifest
+from cosmos_ops.lake import Manifest, read_manifest
 from cosmos_ops.recipes import recipe_hash, recipe_names, resolve_recipe
 from cosmos_ops.shards.validated import validated_drops
 from pipelines.cli.board import print_board
@@ -54,27 +54,50 @@ def run_model_half(env: Environment, recipes: list[str], output: Output) -> dict
     """Train, evaluate and decide; nothing is done when the lake holds the decision for exactly this data and these recipes."""
     heads = Heads(env.lake, env.profile.name)
     inputs = model_inputs(env, recipes)
-    unchanged = heads.get("decided_inputs") == inputs and heads.get("decision") is not None
+    if _decided_by_a_killed_call(env, inputs, recipes):
+        heads.set(decided_inputs=inputs)
+    unchanged = heads.get("decided_inputs") == inputs and last_decision(env) is not None
+    run_id = None
     if unchanged:
         output.say("this data and these recipes are decided: nothing to do")
-        run_id = None
     else:
+        heads.set(deciding={"inputs": inputs, "before": heads.get("decision")})
         keys = [[name] for name in _SHARED] + [[name, part] for name in ("base", "incumbent") for part in ("generations", "scores")]
         keys += [[recipe, part] for recipe in recipes for part in _PARTS] + [["leaderboard"], ["champion"]]
         run_id = _execute(env, output, recipes, keys)
         # Recorded after the fact: a new drop that came in meanwhile changes the inputs, and the next call sees it.
         heads.set(decided_inputs=inputs)
-    decision = read_manifest(env.lake.decision(heads.require("decision", "run again"))).meta
-    result = {
-        "unchanged": unchanged,
-        "dagster_run_id": run_id,
-        **board(env, output),
-        "champion": _champion(env),
-        "promoted": decision["promoted"] and not unchanged,
-    }
-    result["reason"] = decision["reason"]
+    return latest_outcome(env, output, unchanged) | {"dagster_run_id": run_id}
+
+
+def latest_outcome(env: Environment, output: Output, unchanged: bool = True) -> dict[str, Any]:
+    """The last decision with the scoreboard it was made on, printed and as JSON. `unchanged`: it is not this call's."""
+    found = last_decision(env)
+    if found is None:
+        raise UserError("nothing is decided yet; run `cosmos-ops run` first")
+    decision, leaderboard = found[0].meta, found[1]
+    shown = print_board(leaderboard, output)
     output.say(f"{'promoted' if decision['promoted'] else 'not promoted'}: {decision['reason']}")
-    return result
+    promoted = decision["promoted"] and not unchanged
+    return {"unchanged": unchanged, **shown, "champion": _champion(env), "promoted": promoted, "reason": decision["reason"]}
+
+
+def last_decision(env: Environment) -> tuple[Manifest, Manifest] | None:
+    """The last decision and the leaderboard it was made on, which need not be today's; None where the lake lacks either."""
+    key = Heads(env.lake, env.profile.name).get("decision")
+    decision = read_manifest(env.lake.decision(key)) if key else None
+    leaderboard = read_manifest(env.lake.leaderboard(decision.meta["leaderboard"])) if decision else None
+    return (decision, leaderboard) if leaderboard else None
+
+
+def _decided_by_a_killed_call(env: Environment, inputs: str, recipes: list[str]) -> bool:
+    """True when a call for these inputs came as far as the decision but not to its end: deciding again would hold the new champion against itself."""
+    heads = Heads(env.lake, env.profile.name)
+    begun, found = heads.get("deciding"), last_decision(env)
+    if begun is None or begun["inputs"] != inputs or begun["before"] == heads.get("decision") or found is None:
+        return False
+    board = found[1].meta
+    return board["dataset_version"] == heads.get("dataset") and set(recipes) <= set(board["contenders"])
 
 
 def _champion(env: Environment) -> dict[str, Any] | None:
@@ -99,7 +122,7 @@ def board(env: Environment, output: Output) -> dict[str, Any]:
     """Print the current scoreboard and return its JSON."""
     heads = Heads(env.lake, env.profile.name)
     manifest = read_manifest(env.lake.leaderboard(heads.require("leaderboard", "run `cosmos-ops run` first")))
-    return print_board(manifest, heads.get("dataset"), heads.get("evaluation_set"), output)
+    return print_board(manifest, output)
 
 
 def generate(arguments, output: Output) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipelines.cli import data, demo, doctor, model, registry
+from pipelines.cli import data, demo, doctor, model, registry, simulate
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -17,7 +17,8 @@ def build_parser() -> argparse.ArgumentParser:
         made.set_defaults(command=function)
         return made
 
-    command("demo", demo.demo, "run the whole graph with the nano profile on built-in drops")
+    made = command("demo", demo.demo, "run the whole graph with the nano profile on built-in drops")
+    made.add_argument("--retrain", action="store_true", help="carry out the retraining that the second drop makes due")
 
     made = command("inspect", data.inspect, "what a log folder or file is and what would become of it; writes nothing")
     made.add_argument("path", metavar="PATH")
@@ -27,6 +28,20 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--drop", metavar="NAME", help="name of the drop (default: the folder's name)")
     made.add_argument("--copy", action="store_true", help="copy the logs into the lake instead of reading them in place")
     made.add_argument("--allow-mixed", action="store_true", help="accept a drop of another robot than the lake's")
+
+    made = command("simulate", simulate.simulate, "write a drop of a simulated robot's teleoperation, with known faults if asked for")
+    made.add_argument("path", metavar="OUT", help="folder of the drop; one that was written with the same arguments is left as it is")
+    made.add_argument("--robot", default="tabletop", metavar="R", help="(default: tabletop)")
+    made.add_argument("--episodes", type=int, default=20, metavar="N", help="(default: 20)")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="equal seeds give equal drops (default: 0)")
+    made.add_argument("--format", default="lerobot-v3.0", metavar="F", help="(default: lerobot-v3.0)")
+    made.add_argument("--faults", default="none", metavar="none|all|NAME,NAME", help="faults to plant, one an episode; repeat a name to plant it again")
+    made.add_argument("--cameras", metavar="NAME,NAME", help="cameras to record")
+    made.add_argument("--height", type=int, metavar="PX")
+    made.add_argument("--width", type=int, metavar="PX")
+    made.add_argument("--raw-images", action="store_true", help="pictures without JPEG, in the formats that hold pictures")
+    usage = made.format_help
+    made.format_help = lambda: f"{usage()}\n{simulate.choices()}"  # the lists are looked up only when they are asked for
 
     for name, function, description in (
         ("train", model.train, "dataset, latents and adapters"),

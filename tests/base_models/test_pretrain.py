@@ -36,8 +36,10 @@ def test_a_stopped_training_goes_on_with_what_it_had(tmp_path, capsys):
     pretrain.main([*arguments, "0.01"])
     first = json.loads((tmp_path / "out/work/vae/training.json").read_text())
     weights = (tmp_path / "out/work/vae/diffusion_pytorch_model.safetensors").read_bytes()
+    capsys.readouterr()
     pretrain.main([*arguments, "0.01"])
-    # Its minutes are spent: nothing is trained, nothing is lost.
+    # Its minutes are spent: nothing is trained or encoded again, nothing is lost.
+    assert "encoded" not in capsys.readouterr().out
     assert (tmp_path / "out/work/vae/diffusion_pytorch_model.safetensors").read_bytes() == weights
     pretrain.main([*arguments, "0.03"])
     then = json.loads((tmp_path / "out/work/vae/training.json").read_text())

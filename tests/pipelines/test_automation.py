@@ -75,9 +75,12 @@ def test_retraining_waits_for_enough_new_episodes(adapted, monkeypatch):
         monkeypatch.setenv(name, value)
     with dg.instance_for_test() as instance:
         few = sensors.new_episodes(dg.build_sensor_context(instance=instance))
-        assert isinstance(few, dg.SkipReason) and "5 new validated training episodes" in few.skip_message
+        assert isinstance(few, dg.SkipReason) and "5 new validated training episodes" in few.skip_message and "20 make it due: not due" in few.skip_message
         monkeypatch.setattr(sensors, "NEW_EPISODES", 5)
-        assert isinstance(sensors.new_episodes(dg.build_sensor_context(instance=instance)), dg.RunRequest)
+        enough = sensors.new_episodes(dg.build_sensor_context(instance=instance))
+        assert isinstance(enough, dg.RunRequest)
+        # Asked again before anything changed, it asks for the same run; the run key makes it one.
+        assert sensors.new_episodes(dg.build_sensor_context(instance=instance)).run_key == enough.run_key
 
 
 @pytest.mark.slow

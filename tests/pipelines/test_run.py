@@ -59,6 +59,18 @@ def test_again_there_is_nothing_to_do(adapted, outcome):
         assert len(instance.get_runs(dg.RunsFilter(job_name="adapt"))) == 1
 
 
+def test_killed_between_the_decision_and_the_end_it_does_not_decide_again(adapted, outcome, copy_of):
+    home = copy_of(adapted)
+    path = home.lake / "heads/tiny.json"
+    heads = json.loads(path.read_text())
+    del heads["decided_inputs"]
+    path.write_text(json.dumps(heads))
+    again = home.json("run")
+    assert again["unchanged"] and again["scores"] == outcome["scores"] and again["reason"] == outcome["reason"]
+    with instance_of(home) as instance:
+        assert len(instance.get_runs(dg.RunsFilter(job_name="adapt"))) == 1
+
+
 def test_promote_lineage_rollback(adapted, outcome, copy_of):
     home = copy_of(adapted)
     if outcome["champion"] is None:

@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
     build_nano(whole, options.seed)
     vae.save_pretrained(whole / "vae")
     model = CosmosPredict25.load(BaseModelSpec("cosmos-predict2.5", str(whole), dtype="float32"), options.out / "cache", options.device)
-    windows, held_out_windows = encode(model, [*train, *drawn], clip.frames), encode(model, held_out, clip.frames)
+    windows = encode(model, [*train, *drawn], clip.frames, work / "train.safetensors")
+    held_out_windows = encode(model, held_out, clip.frames, work / "held-out.safetensors")
     facts["denoiser"] = train_denoiser(model, windows, held_out_windows, work / "denoiser", _budget(options, options.denoiser_minutes)) | {"stride": STRIDE}
     with model.original_projection() as transformer:
         # Half the size on disk; float32 again when it is loaded on a CPU.

@@ -47,7 +47,7 @@ Seed {facts["seed"]}, on {facts["device"]}; minutes are processor time on a CPU,
 
 VAE: root of each crop's mean squared error, and KL divergence, on crops of 5, 9 and 17 frames{_attempts(vae)}.
 
-Denoiser: rectified flow, shift 5, one or two given latent frames, text dropped with probability 0.2, on {denoiser["windows"]} windows
+Denoiser: rectified flow, shift 5 and 1 in turn, one or two given latent frames, text dropped with probability 0.2, on {denoiser["windows"]} windows
 {denoiser["stride"]} frames apart; the running mean of its weights is kept, as bfloat16.
 
 Made by `python -m cosmos_ops.base_models.nano.pretrain`.

@@ -1,8 +1,9 @@
-"""Training nano's denoiser from nothing with the rectified-flow objective of Cosmos Predict 2.5, on latents encoded once.
+"""Training nano's denoiser (see `start_denoiser`) with the rectified-flow objective of Cosmos Predict 2.5, on latents encoded once.
 
 sigma = shift * t / (1 + (shift - 1) * t) with t = sigmoid(normal) and shift 5; noisy = sigma * noise + (1 - sigma) * clean; target
 noise - clean; the first one or two latent frames are given, at noise level 0.0001, and left out of the loss; text is dropped with
-probability 0.2. The text encoder and its projection stay as they were made: random, and different for different words.
+probability 0.2. Every second batch has shift 1: shift 5 hardly ever draws a level below 0.4, and as few steps as are taken here would
+leave noise in what is generated. The text encoder and its projection stay as they were made: random, and different for different words.
 """
 
 import copy
@@ -13,18 +14,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from cosmos_ops.base_models.cosmos import CosmosPredict25, condition_indicator
 from cosmos_ops.base_models.nano.pretrain_data import Budget, Recording
-from cosmos_ops.hashing import digest
+from cosmos_ops.base_models.nano.start_denoiser import start_denoiser
+from cosmos_ops.hashing import digest, file_sha256
 
 BATCH = 4
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.01
 TEXT_DROPOUT = 0.2
-SHIFT = 5.0
+SHIFTS = (5.0, 1.0)
+"""Of batches in turn."""
 EMA = 0.998
-STRIDE = 6
+STRIDE = 8
 """Frames between the windows that are encoded."""
 _LOG_EVERY, _SAVE_EVERY = 50, 250
 _FACTS, _STATE = "training.json", "state.pt"
@@ -42,16 +47,25 @@ class Encoded:
     """[N] index into `texts`."""
 
 
-def encode(model: CosmosPredict25, recordings: list[Recording], frames: int) -> Encoded:
-    """Overlapping windows of `frames` frames and their tasks."""
+def encode(model: CosmosPredict25, recordings: list[Recording], frames: int, path: Path) -> Encoded:
+    """Overlapping windows of `frames` frames and their tasks; kept at `path`, a safetensors file, for a training that is run again."""
     tasks = sorted({recording.task for recording in recordings})
+    vae = file_sha256(model.folder / "vae/diffusion_pytorch_model.safetensors")
+    content = digest([vae, frames, STRIDE, [[recording.source, recording.task, len(recording.frames)] for recording in recordings]])
+    if path.is_file():
+        with safe_open(path, "pt") as kept:
+            if kept.metadata()["content"] == content:
+                return Encoded(*(kept.get_tensor(name).to(model.device) for name in ("latents", "texts", "text_of")))
     latents, text_of = [], []
     for number, recording in enumerate(recordings):
         for start in range(0, len(recording.frames) - frames + 1, STRIDE):
             latents.append(model.encode_video(torch.from_numpy(recording.frames[None, start : start + frames])))
             text_of.append(tasks.index(recording.task))
         print(f"encoded {number + 1} of {len(recordings)} recordings", flush=True)
-    return Encoded(torch.cat(latents), model.encode_text(tasks), torch.tensor(text_of, device=model.device))
+    encoded = Encoded(torch.cat(latents), model.encode_text(tasks), torch.tensor(text_of, device=model.device))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.cpu().contiguous() for name, tensor in vars(encoded).items()}, path, {"content": content})
+    return encoded
 
 
 def train_denoiser(model: CosmosPredict25, train: Encoded, validation: Encoded, folder: Path, budget: Budget) -> dict:
@@ -62,6 +76,7 @@ def train_denoiser(model: CosmosPredict25, train: Encoded, validation: Encoded, 
     torch.manual_seed(budget.seed)
     batch = BATCH * budget.batch_factor
     denoiser = model.denoiser.train().requires_grad_(True)
+    start_denoiser(denoiser)
     mean = copy.deepcopy(denoiser).requires_grad_(False)
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
     facts = {"steps": 0, "minutes": 0.0, "batch": batch, "windows": len(train.latents), "parameters": sum(p.numel() for p in denoiser.parameters())}
@@ -89,7 +104,7 @@ def train_denoiser(model: CosmosPredict25, train: Encoded, validation: Encoded, 
         chosen = torch.randint(len(train.latents), (batch,), generator=generator).to(model.device)
         text = train.texts[train.text_of[chosen]].clone()
         text[(torch.rand(batch, generator=generator) < TEXT_DROPOUT).to(model.device)] = dropped
-        loss = flow_loss(model, train.latents[chosen], text, generator)
+        loss = flow_loss(model, train.latents[chosen], text, generator, SHIFTS[step % len(SHIFTS)])
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
@@ -119,11 +134,11 @@ def _fingerprint(data: Encoded) -> str:
     return digest([round(float(data.latents.double().sum()), 3), list(data.latents.shape)])
 
 
-def flow_loss(model: CosmosPredict25, clean: torch.Tensor, text: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def flow_loss(model: CosmosPredict25, clean: torch.Tensor, text: torch.Tensor, generator: torch.Generator, shift: float = SHIFTS[0]) -> torch.Tensor:
     """Mean squared error of the velocity over frames that are not given; all chance is drawn on the CPU."""
     count = len(clean)
     time = torch.sigmoid(torch.randn(count, generator=generator))
-    sigma = (SHIFT * time / (1 + (SHIFT - 1) * time)).to(clean.device)
+    sigma = (shift * time / (1 + (shift - 1) * time)).to(clean.device)
     noise = torch.randn(clean.shape, generator=generator).to(clean.device)
     given = torch.randint(1, 3, (count,), generator=generator).to(clean.device)
     level = sigma.view(-1, 1, 1, 1, 1)
