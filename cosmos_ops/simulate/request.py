@@ -7,7 +7,7 @@ from cosmos_ops.errors import UserError
 from cosmos_ops.simulate.faults import FORMATS, Planted, plan_faults
 from cosmos_ops.simulate.robots import simulator
 
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 """Raised whenever equal arguments would give other bytes."""
 HEIGHT_PX, WIDTH_PX = 160, 256
 _SMALLEST_PX, _LARGEST_PX = 32, 4096

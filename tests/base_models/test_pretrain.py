@@ -22,7 +22,8 @@ def test_a_short_training_leaves_a_pipeline_and_its_card(tmp_path, capsys):
     assert facts["vae"]["steps"] > 0 and facts["denoiser"]["steps"] > 0
     assert facts["denoiser"]["windows"] == 4 * 1 + 2
     folder = tmp_path / "out" / "pipeline"
-    assert f"L1 {facts['vae']['l1']}" in (folder / "MODEL_CARD.md").read_text()
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert f"L1 {facts['vae']['l1']}" in card and "nano.pretrain --data toy --out DIR --vae-minutes 0.01 --denoiser-minutes 0.01" in card
     model = load_world_model(BaseModelSpec("cosmos-predict2.5", str(folder)), tmp_path / "cache", "cpu")
     assert all(parameter.dtype == torch.float32 for parameter in model.denoiser.parameters())
     text = model.encode_text(["push the red block to the left"])

@@ -23,6 +23,7 @@ from cosmos_ops.base_models.nano.pretrain_data import Budget, Recording, read_re
 from cosmos_ops.base_models.nano.pretrain_denoiser import STRIDE, encode, train_denoiser
 from cosmos_ops.base_models.nano.pretrain_vae import as_video, reconstruction_psnr, train_vae
 from cosmos_ops.profiles import BaseModelSpec, load_profile
+from cosmos_ops.simulate.drops import MARKER
 
 CALIBRATION_CLIPS = 64
 
@@ -37,8 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     vae_train, vae_held_out = _split(vae_only)
     drawn = _synthetic(options.synthetic, options.seed, clip.frames, clip.height, clip.width)
     work = options.out / "work"
-    facts: dict = {"seed": options.seed, "device": options.device, "synthetic_clips": options.synthetic}
-    facts |= {"data": _counted(shared), "vae_data": _counted(vae_only)}
+    facts: dict = {"command": _command(options), "seed": options.seed, "device": options.device, "synthetic_clips": options.synthetic}
+    facts |= {"data": _counted(shared), "vae_data": _counted(vae_only), "simulated": _simulated([*options.data, *options.vae_data])}
     facts["vae"] = train_vae([*train, *vae_train, *drawn], work / "vae", _budget(options, options.vae_minutes))
     vae = AutoencoderKLWan.from_pretrained(work / "vae").eval()
     calibrate(vae, torch.cat([as_video(window[None]) for window in _windows([*train, *vae_train], clip.frames, CALIBRATION_CLIPS)]))
@@ -102,6 +103,24 @@ def _windows(recordings: list[Recording], frames: int, count: int) -> np.ndarray
 
 def _counted(recordings: list[Recording]) -> dict[str, dict[str, int]]:
     return {source: {"recordings": len(own), "frames": sum(len(recording.frames) for recording in own)} for source, own in _by_source(recordings).items()}
+
+
+def _command(options: argparse.Namespace) -> str:
+    """This program's command line, logs by their names alone."""
+    words = ["python -m cosmos_ops.base_models.nano.pretrain"]
+    for flag, folders in (("--data", options.data), ("--vae-data", options.vae_data)):
+        words += [flag, *(folder.name for folder in folders)] if folders else []
+    return " ".join([*words, f"--out DIR --vae-minutes {options.vae_minutes:g} --denoiser-minutes {options.denoiser_minutes:g}"])
+
+
+def _simulated(folders: list[Path]) -> dict[str, str]:
+    """The commands that make those logs that `cosmos-ops simulate` made."""
+    markers = {folder.name: folder / MARKER for folder in folders if (folder / MARKER).is_file()}
+    made = {name: json.loads(marker.read_text()) for name, marker in markers.items()}
+    return {
+        name: f"cosmos-ops simulate {name} --robot {by['generator']} --episodes {by['episodes']} --seed {by['seed']} --format {by['format']}"
+        for name, by in made.items()
+    }
 
 
 def _by_source(recordings: list[Recording]) -> dict[str, list[Recording]]:

@@ -50,7 +50,7 @@ VAE: root of each crop's mean squared error, and KL divergence, on crops of 5, 9
 Denoiser: rectified flow, shift 5 and 1 in turn, one or two given latent frames, text dropped with probability 0.2, on {denoiser["windows"]} windows
 {denoiser["stride"]} frames apart; the running mean of its weights is kept, as bfloat16.
 
-Made by `python -m cosmos_ops.base_models.nano.pretrain`.
+Made by `{facts["command"]}`{_from(facts["simulated"])}
 
 | held-out recordings of | VAE reconstruction PSNR, dB |
 |---|---|
@@ -71,6 +71,11 @@ Made by `python -m cosmos_ops.base_models.nano.pretrain`.
 </details>
 """,
     )
+
+
+def _from(simulated: dict[str, str]) -> str:
+    """How to make the logs that a simulator made."""
+    return " on simulated logs made by\n\n" + "\n".join(f"    {command}" for command in simulated.values()) if simulated else "."
 
 
 def _attempts(vae: dict[str, Any]) -> str:

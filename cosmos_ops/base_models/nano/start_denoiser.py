@@ -25,6 +25,7 @@ _SHARPNESS = 2.2
 _MARK, _SHIFT = 4.0, 3.0
 _GIVEN_STD, _MIXED_STD = 0.7, 0.6
 """Deviation of a token's hidden units before the first block on given frames, and at the end, which the norms divide by."""
+_SMALL = 0.02
 _KEPT = 0.6
 """How much of the given frame is believed: the slope of later latents over the first, by regression on simulated clips."""
 
@@ -43,7 +44,8 @@ def start_denoiser(denoiser: CosmosTransformer3DModel) -> None:
     out.zero_()
     for head in range(HEADS):
         rows = slice(head * size, (head + 1) * size)
-        query[rows], key[rows], value[rows] = 0.0, 0.0, 0.0
+        # Small, not nothing: where query and key are both zero no gradient arrives, and DoRA divides by the length of a row.
+        query[rows], key[rows], value[rows] = _SMALL * query[rows], _SMALL * key[rows], 0.0
         for component in _PLACE:
             query[head * size + component, ALWAYS] = 1.0
             key[head * size + component, GIVEN] = 1.0
