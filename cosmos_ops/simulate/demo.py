@@ -11,7 +11,7 @@ from cosmos_ops.progress import Progress, silent
 from cosmos_ops.simulate.drops import MARKER, write_drop
 from cosmos_ops.simulate.faults import Planted
 
-ROBOT, HEIGHT_PX, WIDTH_PX, SEED = "aloha", 96, 160, 0
+ROBOT, HEIGHT_PX, WIDTH_PX, CRF, SEED = "aloha", 96, 160, 25, 0
 DROPS = (
     ("demo-monday", "lerobot-v2.1", 42, ("too_short", "frozen", "truncated_video", "missing_video")),
     ("demo-tuesday", "lerobot-v3.0", 28, ("too_short", "black", "frozen")),
@@ -46,7 +46,7 @@ def write_demo_drops(folder: Path, progress: Progress = silent) -> list[DemoDrop
 
         # Each day has scenes of its own: a seed of its own.
         seed = SEED * len(DROPS) + number
-        write_drop(Path(folder) / name, seed, episodes, fmt, faults, robot=ROBOT, height_px=HEIGHT_PX, width_px=WIDTH_PX, progress=report)
+        write_drop(Path(folder) / name, seed, episodes, fmt, faults, robot=ROBOT, height_px=HEIGHT_PX, width_px=WIDTH_PX, crf=CRF, progress=report)
         before += episodes
     return demo_drops(folder)
 

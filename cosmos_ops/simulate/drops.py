@@ -14,7 +14,7 @@ from cosmos_ops.progress import Progress, silent
 from cosmos_ops.simulate.faults import FORMATS, Planted, copied_episode, spoil_recording, without_camera
 from cosmos_ops.simulate.file_faults import spoil_files
 from cosmos_ops.simulate.hdf5_writer import write_aloha_hdf5
-from cosmos_ops.simulate.lerobot_writer import write_lerobot_v21, write_lerobot_v30
+from cosmos_ops.simulate.lerobot_writer import CRF, write_lerobot_v21, write_lerobot_v30
 from cosmos_ops.simulate.mcap_writer import write_ros2_mcap
 from cosmos_ops.simulate.recording import Recording
 from cosmos_ops.simulate.request import Request, drop_request
@@ -37,18 +37,19 @@ def write_drop(
     height_px: int | None = None,
     width_px: int | None = None,
     raw_images: bool = False,
+    crf: int = CRF,
     progress: Progress = silent,
 ) -> tuple[Planted, ...]:
     """Write `episodes` episodes of a simulated robot as one dataset at `path`; returns the faults that were planted.
 
     `faults`: True plants one of each that the format allows, a tuple names them, a name may be repeated; each spoils one of the episodes.
     `cameras`: None takes the robot's first two. Without a size, pictures are 160 x 256; one side alone keeps that shape.
-    `raw_images`: no JPEG in the formats that hold pictures.
+    `raw_images`: no JPEG in the formats that hold pictures. `crf`: x264's rate factor in those that hold video, 0 (lossless) to 40.
     A folder that was written with the same arguments is left untouched; one written with others is replaced; one
     that was not written here, wrong arguments or too few episodes raise `UserError`. The marker `meta/generator.json`
     records the arguments and the faults.
     """
-    request = drop_request(seed, episodes, fmt, faults, robot, cameras, height_px, width_px, raw_images)
+    request = drop_request(seed, episodes, fmt, faults, robot, cameras, height_px, width_px, raw_images, crf)
     write_requested(path, request, progress)
     return request.planted
 
@@ -145,9 +146,9 @@ def _write(root: Path, request: Request, recordings: Iterator[Recording]) -> Non
     # The tabletop's operator hands over nothing but successes.
     outcomes = simulator(request.robot).renderer
     if request.fmt == "lerobot-v2.1":
-        write_lerobot_v21(root, spec, recordings, request.robot, outcomes)
+        write_lerobot_v21(root, spec, recordings, request.robot, outcomes, crf=request.crf)
     elif request.fmt == "lerobot-v3.0":
-        write_lerobot_v30(root, spec, recordings, request.robot, outcomes)
+        write_lerobot_v30(root, spec, recordings, request.robot, outcomes, crf=request.crf)
     elif request.fmt == "aloha-hdf5":
         write_aloha_hdf5(root, spec, recordings, request.robot, request.raw_images)
     else:

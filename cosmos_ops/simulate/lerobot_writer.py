@@ -32,9 +32,13 @@ V30_VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp
 V21_EPISODES = "meta/episodes.jsonl"
 V30_EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 _GOP = 24
+CRF = 20
+"""x264's constant rate factor: compression is not to be seen."""
 
 
-def write_lerobot_v21(root: Path, robot: RobotSpec, recordings: Iterable[Recording], simulator: str = "tabletop", outcomes: bool = False) -> None:
+def write_lerobot_v21(
+    root: Path, robot: RobotSpec, recordings: Iterable[Recording], simulator: str = "tabletop", outcomes: bool = False, crf: int = CRF
+) -> None:
     """Write a v2.1 dataset into the empty folder `root`; recordings are taken one at a time.
 
     `simulator` is named on the card; `outcomes` adds LeRobot's `next.success`, true in the last row of an episode that succeeded.
@@ -46,7 +50,7 @@ def write_lerobot_v21(root: Path, robot: RobotSpec, recordings: Iterable[Recordi
         table = telemetry(recording, index, frames, tasks.setdefault(recording.task, len(tasks)), outcomes)
         write_parquet([table], root / V21_DATA.format(**place))
         for camera, images in recording.frames.items():
-            with VideoFile(root / V21_VIDEO.format(video_key=video_key(camera), **place), recording.fps) as video:
+            with VideoFile(root / V21_VIDEO.format(video_key=video_key(camera), **place), recording.fps, crf) as video:
                 video.append(images)
         episodes.append({"episode_index": index, "tasks": [recording.task], "length": recording.length})
         stats.append({"episode_index": index, "stats": as_json(episode_stats(recording, table, quantiles=False))})
@@ -82,6 +86,7 @@ def write_lerobot_v30(
     outcomes: bool = False,
     episodes_per_data_file: int = 8,
     episodes_per_video_file: int = 5,
+    crf: int = CRF,
 ) -> None:
     """Write a v3.0 dataset into the empty folder `root`; recordings are taken one at a time. `simulator` and `outcomes` as for v2.1."""
     tasks: dict[str, int] = {}
@@ -102,7 +107,7 @@ def write_lerobot_v30(
             key = video_key(camera)
             place = {"chunk_index": video_file // CHUNK_SIZE, "file_index": video_file % CHUNK_SIZE}
             if index % episodes_per_video_file == 0:
-                videos[key] = VideoFile(root / V30_VIDEO.format(video_key=key, **place), recording.fps)
+                videos[key] = VideoFile(root / V30_VIDEO.format(video_key=key, **place), recording.fps, crf)
             start_s, stop_s = videos[key].append(images)
             row |= {f"videos/{key}/{name}": value for name, value in place.items()}
             row |= {f"videos/{key}/from_timestamp": start_s, f"videos/{key}/to_timestamp": stop_s}
@@ -142,9 +147,10 @@ def write_lerobot_v30(
 class VideoFile:
     """An h264 MP4 written by one encoder thread, a key frame at the start of every `append`: equal frames give equal bytes on one build."""
 
-    def __init__(self, path: Path, fps: int):
+    def __init__(self, path: Path, fps: int, crf: int = CRF):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fps = fps
+        self._crf = crf
         self._frames = 0
         # Bit-exact muxing leaves out the library's version and the time of writing.
         self._container = av.open(str(path), "w", format="mp4", container_options={"fflags": "+bitexact"})
@@ -169,7 +175,8 @@ class VideoFile:
         self._container.close()
 
     def _open_stream(self, height: int, width: int):
-        options = {"preset": "veryfast", "crf": "23", "threads": "1", "x264-params": "bframes=0:force-cfr=1"}
+        # Without the macroblock tree: with it equal frames now and then give other bytes.
+        options = {"preset": "veryfast", "crf": str(self._crf), "threads": "1", "x264-params": "bframes=0:force-cfr=1:mbtree=0"}
         stream = self._container.add_stream("libx264", rate=self._fps, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = width, height, "yuv420p", _GOP
         stream.codec_context.thread_count = 1

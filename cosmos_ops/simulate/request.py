@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.simulate.faults import FORMATS, Planted, plan_faults
+from cosmos_ops.simulate.lerobot_writer import CRF
 from cosmos_ops.simulate.robots import simulator
 
 GENERATOR_VERSION = "2"
@@ -28,6 +29,7 @@ class Request:
     height_px: int
     width_px: int
     raw_images: bool
+    crf: int
     planted: tuple[Planted, ...]
 
     def marker(self) -> dict:
@@ -42,6 +44,7 @@ class Request:
             "cameras": list(self.cameras),
             **size,
             **({"raw_images": True} if self.raw_images else {}),
+            **({"crf": self.crf} if self.crf != CRF else {}),
             "planted": [asdict(item) for item in self.planted],
         }
 
@@ -56,6 +59,7 @@ def drop_request(
     height_px: int | None = None,
     width_px: int | None = None,
     raw_images: bool = False,
+    crf: int = CRF,
 ) -> Request:
     """See `drops.write_drop`. Raises `UserError` for what cannot be done, before anything is written."""
     if fmt not in FORMATS:
@@ -77,9 +81,11 @@ def drop_request(
         raise UserError(f"{width_px}x{height_px} pixels cannot be filmed; use even numbers from {_SMALLEST_PX} to {_LARGEST_PX}")
     if raw_images and fmt not in _PICTURE_FORMATS:
         raise UserError(f"{fmt} holds video, not pictures; leave raw images out, or use {' or '.join(_PICTURE_FORMATS)}")
+    if not 0 <= crf <= 40:
+        raise UserError(f"crf {crf} is no quality of a video to learn from; use 0 (lossless) to 40")
     for module, package in _PACKAGES.get(fmt, {}).items():
         if importlib.util.find_spec(module) is None:
             raise UserError(f"{fmt} cannot be written: the package {package} is not installed; run pip install {package}")
     wanted = FORMATS[fmt] if faults is True else tuple(faults or ())
     planted = plan_faults(wanted, episodes, cameras, seed, fmt)
-    return Request(seed, episodes, fmt, robot, cameras, height_px, width_px, raw_images, planted)
+    return Request(seed, episodes, fmt, robot, cameras, height_px, width_px, raw_images, crf, planted)
