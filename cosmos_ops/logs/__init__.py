@@ -2,6 +2,7 @@
 
 from cosmos_ops.logs import aloha, bags, lerobot, robomimic, robonet
 from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, LogReader, Problem, TimedFrame, UnreadableVideo, open_log, readers, register_reader
+from cosmos_ops.logs.rlds import reader as rlds
 
 __all__ = [
     "Camera",
@@ -18,6 +19,7 @@ __all__ = [
     "open_log",
     "readers",
     "register_reader",
+    "rlds",
     "robomimic",
     "robonet",
 ]
