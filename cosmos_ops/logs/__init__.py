@@ -1,8 +1,7 @@
 """Robot logs in, episodes out. Importing this package registers the readers that come with the project."""
 
-from cosmos_ops.logs import aloha, bags, lerobot, robomimic, robonet
+from cosmos_ops.logs import aloha, bags, lerobot, rlds, robomimic, robonet, video_folder  # in this order a log is offered to them
 from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, LogReader, Problem, TimedFrame, UnreadableVideo, open_log, readers, register_reader
-from cosmos_ops.logs.rlds import reader as rlds
 
 __all__ = [
     "Camera",
@@ -22,4 +21,5 @@ __all__ = [
     "rlds",
     "robomimic",
     "robonet",
+    "video_folder",
 ]

@@ -38,6 +38,7 @@ class VideoFacts:
     frames: int
     """0 where the container does not say."""
     duration_s: float
+    """0 where the container does not say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,10 @@ class Look:
 
 def probe_video(path: Path | VideoBytes) -> VideoFacts:
     """Read a video's header. Raises `UnreadableVideo`."""
-    with _opened(path, threads=1) as (_, stream):
+    with _opened(path, threads=1) as (container, stream):
         context = stream.codec_context
-        duration_s = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        whole_s = container.duration / av.time_base if container.duration else 0.0  # Matroska keeps it for the whole file only
+        duration_s = float(stream.duration * stream.time_base) if stream.duration else whole_s
         return VideoFacts(context.codec.canonical_name, context.height, context.width, _rate(stream), stream.frames, duration_s)
 
 

@@ -137,7 +137,10 @@ class EpisodeReader:
         if self._mapping.cameras:
             return []
         told = "is a depth map, a mask or in grey, colour pictures of 8 bits are needed"
-        return [Problem("unsupported_camera", f"camera {leaf.name} cannot be used: it {told}", leaf.name) for leaf in others]
+        names = [(leaf.name, leaf.name.rpartition("/")[2]) for leaf in others]
+        taken = list(self.sources.cameras.values())
+        named = [source.replace("/", ".") if short in taken else short for source, short in names]
+        return [Problem("unsupported_camera", f"camera {name} cannot be used: it {told}", name) for name in named]
 
     def _task(self, file: PlacedFile, found: dict[str, Values], problems: list[Problem]) -> str | None:
         if self._mapping.task:
