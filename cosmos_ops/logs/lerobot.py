@@ -17,6 +17,7 @@ from cosmos_ops.logs.lerobot_meta import INFO, Entry, Layout, VideoPlace, frame_
 from cosmos_ops.logs.lerobot_v2 import LayoutV2
 from cosmos_ops.logs.lerobot_v3 import LayoutV3
 from cosmos_ops.logs.licence import find_licence
+from cosmos_ops.logs.mapping import NAME, read_mapping
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.telemetry import BrokenTelemetry, Rows, clock_problems, whole
 from cosmos_ops.video.decode import decode_frames, look
@@ -26,16 +27,22 @@ _VALIDITY = "annotation.human.validity"
 _LABELS = ("frame_index", "episode_index", *_TASK_LABELS, _VALIDITY, "next.success")
 _VALID, _INVALID = {"valid"}, {"invalid", "not valid"}
 """GR00T lists its annotators' verdicts among the tasks."""
+_UNUSED = ("fps", "cameras", "state", "action", "swap_red_blue")
+"""What a mapping may say and this format says of itself."""
 
 
 @register_reader
 class LeRobotReader:
-    """See `base.LogReader`. Raises `UserError` on damaged metadata; a damaged episode is delivered with its fatal problem."""
+    """See `base.LogReader`. Raises `UserError` on damaged metadata; a damaged episode is delivered with its fatal problem.
+
+    Robot, licence and task in the drop's `cosmos-drop.yaml` win over the log, see `mapping`.
+    """
 
     format: ClassVar[str] = "lerobot"
 
     def __init__(self, root: Path):
         self._root = Path(root)
+        self._mapping = read_mapping(self._root)
         self._info = read_info(self._root)
 
     @classmethod
@@ -48,7 +55,11 @@ class LeRobotReader:
         problems = list(self._layout.problems)
         if declared != found:
             problems.append(Problem("episode_count", f"{INFO} declares {declared} episodes, {found} are on disk", fatal=False))
-        return LogInfo(self.format, self._info.version, self._info.robot, find_licence(self._root, self._info.raw), declared, tuple(problems))
+        unused = [name for name in _UNUSED if getattr(self._mapping, name)]
+        if unused:
+            problems.append(Problem("unused_setting", f"{', '.join(unused)} in {NAME} not used: {INFO} says it", fatal=False))
+        licence = self._mapping.licence or find_licence(self._root, self._info.raw)
+        return LogInfo(self.format, self._info.version, self._robot, licence, declared, tuple(problems))
 
     def episodes(self) -> Iterator[Episode]:
         return map(self._episode, self._layout.entries)
@@ -64,6 +75,10 @@ class LeRobotReader:
     def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:
         seen = look(self._video(camera), times_s, camera.offset_s, self._length_s(camera), threads)
         return CameraSample(seen.duration_s, (TimedFrame(time_s, image) for time_s, image in seen.frames))
+
+    @property
+    def _robot(self) -> str | None:
+        return self._mapping.robot or self._info.robot
 
     @cached_property
     def _layout(self) -> Layout:
@@ -101,7 +116,7 @@ class LeRobotReader:
             cameras=cameras,
             task=self._task(entry, rows, problems),
             outcome=_outcome(rows),
-            robot=self._info.robot,
+            robot=self._robot,
             problems=tuple(problems),
         )
 
@@ -143,7 +158,7 @@ class LeRobotReader:
             problems.append(Problem("marked_invalid", "the recording's annotators marked this episode invalid"))
         pointed = [self._pointed(rows, label) for label in _TASK_LABELS]
         ranked = [*pointed[:-1], *entry.tasks, pointed[-1]]
-        task = next((text.strip() for text in ranked if text and text.strip() and text.strip().lower() not in _VALID | _INVALID), None)
+        task = self._mapping.task or next((text.strip() for text in ranked if text and text.strip() and text.strip().lower() not in _VALID | _INVALID), None)
         if task is None:
             problems.append(Problem("no_task", "no task text is recorded", fatal=False))
         return task

@@ -51,9 +51,9 @@ class VideoFolderReader:
         unused = [name for name in _UNUSED if getattr(self._mapping, name)]
         if unused:
             notes.append(Problem("unused_setting", f"{', '.join(unused)} in {NAME} not used: videos have a clock of their own and no telemetry", fatal=False))
-        nested = len(nested_videos(self._root))
+        nested = set(nested_videos(self._root)) - {listed.path for listed in self._listing.videos}
         if nested:
-            notes.append(Problem("nested_files", f"{nested} videos further down are read only where a table names them", fatal=False))
+            notes.append(Problem("nested_files", f"{len(nested)} videos further down are not read; name them in a table or ingest their folders", fatal=False))
         licence = self._mapping.licence or find_licence(self._root, {})
         return LogInfo(self.format, self._listing.layout, self._mapping.robot, licence, len(self._listing.videos), tuple(notes))
 

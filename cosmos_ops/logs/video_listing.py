@@ -52,8 +52,10 @@ class Listing:
 
 
 def holds_videos(root: Path) -> bool:
-    """Whether `root` is a video, or a folder with one in it or in its `videos/`; names only."""
-    return is_video(root.name) if root.is_file() else any(_videos_in(root))
+    """Whether `root` is a video, or a folder with one in it, in its `videos/` or, where it has a table, further down; names only."""
+    if root.is_file():
+        return is_video(root.name)
+    return any(_videos_in(root)) or (any((root / name).exists() for name in _TABLES) and bool(nested_videos(root)))
 
 
 def is_video(name: str) -> bool:

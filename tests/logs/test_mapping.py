@@ -10,6 +10,7 @@ from cosmos_ops.logs import open_log
 from cosmos_ops.logs.drops import check_unchanged, register_drop
 from cosmos_ops.logs.mapping import NAME, Mapping, mapping_path, mapping_values, mapping_yaml, read_mapping
 from tests.fixtures.hdf5_factory import write_aloha
+from tests.fixtures.lerobot_factory import write_lerobot
 
 FULL = Mapping("aloha", "MIT", 25.0, "pick up the cup", {"observations/images/top": "top"}, ("observations/qpos",), ("action",), True)
 
@@ -79,3 +80,24 @@ def test_it_is_part_of_a_drop_that_is_one_file(tmp_path, copy):
     mapping_path(source).write_text("robot: aloha\nfps: 50\n")
     with pytest.raises(UserError, match="changed"):
         check_unchanged(lake, drop) if not copy else register_drop(lake, source)
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_lerobot_drops_heed_it(tmp_path, version):
+    root = write_lerobot(tmp_path / "drop", version, episodes=2, frames=8, height=32, width=32)
+    before = [episode.task for episode in open_log(root).episodes()]
+    (root / NAME).write_text("robot: so101\nlicence: CC-BY-4.0\ntask: fold the cloth\nfps: 5\nswap_red_blue: true\n")
+    reader = open_log(root)
+    info, episodes = reader.info(), list(reader.episodes())
+    assert (info.robot, info.licence) == ("so101", "CC-BY-4.0") and "fold the cloth" not in before
+    assert [(e.robot, e.task, e.fps) for e in episodes] == [("so101", "fold the cloth", 10)] * 2
+    assert [(p.code, p.fatal) for p in info.problems] == [("unused_setting", False)] and "fps, swap_red_blue in" in info.problems[0].message
+    drop, _ = register_drop(Lake(tmp_path / "lake"), root)
+    assert (drop.robot, drop.licence) == ("so101", "CC-BY-4.0")
+
+
+def test_a_wrong_mapping_of_a_lerobot_drop_is_refused(tmp_path):
+    root = write_lerobot(tmp_path / "drop", episodes=1, frames=8, height=32, width=32)
+    (root / NAME).write_text("robto: x\n")
+    with pytest.raises(UserError, match="unknown setting 'robto'"):
+        open_log(root)

@@ -111,9 +111,7 @@ class EpisodeReader:
             raise Damaged(f"{', '.join(names)} have {' and '.join(map(str, lengths))} rows")
         return np.concatenate(parts, axis=1) if parts else None
 
-    def _camera(
-        self, place: str, file: PlacedFile, found: dict[str, Values], source: str, name: str, frames: int, problems: list[Problem]
-    ) -> Camera | None:
+    def _camera(self, place: str, file: PlacedFile, found: dict[str, Values], source: str, name: str, frames: int, problems: list[Problem]) -> Camera | None:
         values = found.get(self._key(source))
         if values is None:
             problems.append(Problem("missing_video", f"{source} is not in the record", name))
@@ -168,7 +166,7 @@ class EpisodeReader:
             return []
 
     def _outcome(self, file: PlacedFile, found: dict[str, Values]) -> str | None:
-        """Stated with the episode; else, of rewards that are 0 or 1, a 1 says that the task was solved. None of them says nothing: many demos have no reward."""
+        """Stated with the episode; else, of rewards that are 0 or 1, a 1 says that the task was solved. Zeros say nothing: many demos have no reward."""
         success = found.get(f"{METADATA}/success")
         reward = found.get(f"{STEPS}/reward")
         try:
