@@ -62,6 +62,11 @@ class Lake:
         return self.root / "landing"
 
     @property
+    def staging(self) -> Path:
+        """Folder in which logs from elsewhere wait until they are whole and registered; may be removed at any time."""
+        return self.root / "staging"
+
+    @property
     def drops(self) -> Path:
         return self.root / "drops"
 

@@ -1,6 +1,7 @@
 """Drops: immutable deliveries of logs, registered in the lake by the content they had."""
 
 import json
+import os
 import re
 import shutil
 import uuid
@@ -45,7 +46,7 @@ def register_drop(lake: Lake, path: Path | str, name: str | None = None, copy: b
     if not source.exists():
         raise UserError(f"{path} does not exist; give the path of a log folder or file")
     _keep_apart(lake, source)
-    name = _checked_name(name) if name is not None else slug(source.name)
+    name = checked_name(name) if name is not None else slug(source.name)
     with locked(lake.drops):
         if (lake.drop(name) / REGISTRATION).is_file():
             return _same_again(lake, load_drop(lake, name), source), False
@@ -59,7 +60,7 @@ def register_drop(lake: Lake, path: Path | str, name: str | None = None, copy: b
 
 def load_drop(lake: Lake, name: str) -> Drop:
     """A registered drop. Raises `UserError` for a name that is not there or a damaged registration."""
-    path = lake.drop(_checked_name(name)) / REGISTRATION
+    path = lake.drop(checked_name(name)) / REGISTRATION
     if not path.is_file():
         raise UserError(f"drop {name!r} is not in the lake; there are {', '.join(lake.drop_names()) or 'none'}")
     try:
@@ -89,7 +90,8 @@ def slug(name: str) -> str:
     return made
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """The name itself. Raises `UserError` for one that no drop can have."""
     if not _NAME.fullmatch(name):
         raise UserError(f"drop name {name!r} is not allowed; use lower-case letters, digits, '.', '_' and '-', a letter or digit first")
     return name
@@ -154,9 +156,10 @@ def _copy_in(lake: Lake, drop: Drop) -> Drop:
     for stale in folder.glob(f".{_COPY}.tmp-*"):
         shutil.rmtree(stale)
     work = folder / f".{_COPY}.tmp-{uuid.uuid4().hex[:8]}"
+    bring = os.link if source.is_relative_to(lake.staging.resolve()) else shutil.copy2  # what waits in the lake is the lake's own
     for name in drop.files:
         (work / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source / name if source.is_dir() else source.with_name(name), work / name)
+        bring(source / name if source.is_dir() else source.with_name(name), work / name)
     if source.is_file():
         copied = scan(work / source.name)
     else:

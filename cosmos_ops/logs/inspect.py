@@ -8,6 +8,7 @@ from typing import Any
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs import open_log
 from cosmos_ops.logs.mapping import mapping_values
+from cosmos_ops.logs.remote import local_copy
 from cosmos_ops.profiles import ClipGeometry, Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.quality.verdicts import EpisodeVerdict, judge
@@ -15,12 +16,17 @@ from cosmos_ops.video.transform import crop_loss
 
 
 def inspect_log(path: Path | str, profile: Profile, progress: Progress = silent) -> dict[str, Any]:
-    """Describe the log at `path` under a profile; plain values, ready for JSON; writes nothing.
+    """Describe the log at `path` or URL under a profile; plain values, ready for JSON; writes nothing, but for a copy of what is at a URL while it is read.
 
     `mapping` is what is read as what, in the words of `logs.mapping`; None for a format that says it all itself.
     `problems` concern the log; those of an episode and its cameras are with the episode, whose `accepted` says whether any of its cameras would be used.
-    Raises `UserError` in one line where nothing is usable.
+    Raises `UserError` in one line where nothing is usable, and for a URL as `remote.bring`.
     """
+    with local_copy(path, progress) as here:
+        return _inspect(here, profile, progress)
+
+
+def _inspect(path: Path, profile: Profile, progress: Progress) -> dict[str, Any]:
     reader = open_log(path)
     info = reader.info()
     verdicts = judge(reader, reader.episodes(), profile, progress)

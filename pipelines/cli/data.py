@@ -17,9 +17,10 @@ from pipelines.environments import Environment, environment, prepare
 def inspect(arguments, output: Output) -> dict[str, Any]:
     """What a log is and what would become of it."""
     from cosmos_ops.logs.inspect import inspect_log
-    from cosmos_ops.logs.mapping import mapping_path, mapping_yaml
+    from cosmos_ops.logs.mapping import NAME, mapping_path, mapping_yaml
+    from cosmos_ops.logs.remote_files import is_remote
 
-    found = inspect_log(Path(arguments.path), environment().profile, output.progress)
+    found = inspect_log(arguments.path, environment().profile, output.progress)
     output.say(f"{arguments.path}: {found['format']} {found['format_version']}, robot {found['robot'] or 'unknown'}, licence {found['licence'] or 'unknown'}")
     accepted = [episode for episode in found["episodes"] if episode["accepted"]]
     output.say(f"{found['found_episodes']} episodes found of {found['declared_episodes']} declared, {len(accepted)} would be used")
@@ -34,7 +35,8 @@ def inspect(arguments, output: Output) -> dict[str, Any]:
     if found.get("crop"):
         output.say(f"picture: {found['crop']}")
     if found["mapping"]:
-        output.say(f"read as follows; correct what is wrong and save it as {mapping_path(Path(arguments.path))}:")
+        place = f"{NAME} in the log's folder, or <file>.{NAME} beside one file" if is_remote(arguments.path) else mapping_path(Path(arguments.path))
+        output.say(f"read as follows; correct what is wrong and save it as {place}:")
         output.say("".join(f"  {line}" for line in mapping_yaml(found["mapping"]).splitlines(keepends=True)).rstrip())
     return found
 
@@ -43,15 +45,20 @@ def ingest(arguments, output: Output) -> dict[str, Any]:
     """Register a drop and run the data half."""
     env = environment()
     prepare(env)
-    return ingest_drop(env, Path(arguments.path), arguments.drop, output, copy=arguments.copy, allow_mixed=arguments.allow_mixed)
+    return ingest_drop(env, arguments.path, arguments.drop, output, copy=arguments.copy, allow_mixed=arguments.allow_mixed)
 
 
-def ingest_drop(env: Environment, path: Path, name: str | None, output: Output, copy: bool = False, allow_mixed: bool = False) -> dict[str, Any]:
-    """Ingest one drop; nothing is done when the lake says it is in and unchanged."""
+def ingest_drop(env: Environment, path: Path | str, name: str | None, output: Output, copy: bool = False, allow_mixed: bool = False) -> dict[str, Any]:
+    """Ingest one drop; nothing is done when the lake says it is in and unchanged. What is at a URL is always copied."""
     from cosmos_ops.logs.drops import register_drop
+    from cosmos_ops.logs.remote import register_remote
+    from cosmos_ops.logs.remote_files import is_remote
 
     lake, profile = env.lake, env.profile
-    drop, new = register_drop(lake, path, name, copy=copy, allow_mixed=allow_mixed)
+    if is_remote(path):
+        drop, new = register_remote(lake, path, name, allow_mixed, output.progress)
+    else:
+        drop, new = register_drop(lake, path, name, copy=copy, allow_mixed=allow_mixed)
     instance = dg.DagsterInstance.get()
     if not instance.has_dynamic_partition(drops.name, drop.name):
         instance.add_dynamic_partitions(drops.name, [drop.name])

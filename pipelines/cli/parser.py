@@ -21,10 +21,10 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--retrain", action="store_true", help="carry out the retraining that the second drop makes due")
 
     made = command("inspect", data.inspect, "what a log folder or file is and what would become of it; writes nothing")
-    made.add_argument("path", metavar="PATH")
+    made.add_argument("path", metavar="PATH", help="a folder, a file, or the URL of either")
 
     made = command("ingest", data.ingest, "register a drop and run the data half for it")
-    made.add_argument("path", metavar="PATH")
+    made.add_argument("path", metavar="PATH", help="a folder, a file, or the URL of either (s3://, gs://, https://), which is copied into the lake")
     made.add_argument("--drop", metavar="NAME", help="name of the drop (default: the folder's name)")
     made.add_argument("--copy", action="store_true", help="copy the logs into the lake instead of reading them in place")
     made.add_argument("--allow-mixed", action="store_true", help="accept a drop of another robot than the lake's")
