@@ -7,7 +7,7 @@ from assets.resources import LakeResource
 from assets.shards import shards
 
 
-@dg.asset(deps=[shards], group_name="dataset", kinds={"parquet"}, owners=["team:robot-data"], code_version="1")
+@dg.asset(deps=[shards], group_name="dataset", kinds={"parquet"}, owners=["team:robot-data"], code_version="2")
 def dataset(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Manifest of shards, exclusions and splits; its data version is a hash over exactly those."""
     from cosmos_ops.errors import WorkFailed

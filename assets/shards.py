@@ -15,7 +15,7 @@ from assets.resources import LakeResource
     group_name="data",
     kinds={"webdataset", "video"},
     owners=["team:robot-data"],
-    code_version="1",
+    code_version="2",
     check_specs=check_specs("shards"),
 )
 def shards(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:

@@ -77,6 +77,15 @@ class ShardSettings:
 
 
 @dataclass(frozen=True)
+class DatasetSettings:
+    """What a dataset version takes of the lake's clips."""
+
+    near_duplicate_bits: int | None = 24
+    """A clip whose likeness (256 bits) differs in at most so many from that of an earlier drop's clip is left out; None keeps all but exact copies.
+    Copies at another crf, codec or size differ in up to 14, other windows and episodes of one scene in 42 or more."""
+
+
+@dataclass(frozen=True)
 class GenerationSettings:
     steps: int = 36
     guidance: float = 7.0
@@ -118,6 +127,7 @@ class Profile:
     quality: QualitySettings = QualitySettings()
     captions: CaptionSettings = CaptionSettings()
     shards: ShardSettings = ShardSettings()
+    dataset: DatasetSettings = DatasetSettings()
     generation: GenerationSettings = GenerationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     training: TrainingSettings = TrainingSettings()

@@ -16,7 +16,7 @@ from cosmos_ops.shards.write import INDEX
 from cosmos_ops.shards.write import SCHEMA as INDEX_SCHEMA
 from cosmos_ops.tables import write_table
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 SAMPLES, EXCLUSIONS = "samples.parquet", "exclusions.parquet"
 
 SAMPLES_SCHEMA = INDEX_SCHEMA.append(pa.field("shard_path", pa.string(), nullable=False))
@@ -53,7 +53,7 @@ def build_dataset(lake: Lake, drops: list[str], profile: Profile) -> Manifest:
         raise UserError("a dataset needs at least one drop; ingest one first")
     ordered = exclusions.drop_order(lake, drops)
     rows = [row for drop in ordered for row in _index_rows(lake, drop, profile)]
-    kept, excluded = exclusions.exclude(rows, exclusions.read_forgotten(lake), profile.training.max_train_clips)
+    kept, excluded = exclusions.exclude(rows, exclusions.read_forgotten(lake), profile.training.max_train_clips, profile.dataset.near_duplicate_bits)
     if not kept:
         first = f"{excluded[0]['reason']}: {excluded[0]['detail']}" if excluded else "their indexes are empty"
         raise WorkFailed(f"nothing is left of drops {', '.join(ordered)}: all {len(excluded)} clips are excluded ({first}); ingest other drops")

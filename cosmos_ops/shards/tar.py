@@ -4,6 +4,7 @@ The bytes are those of `webdataset.TarWriter` with its time, user, group and mod
 standard library because importing webdataset imports torch, which nothing else in the data half needs.
 """
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterable
@@ -43,6 +44,16 @@ def write_tar(path: Path, samples: Iterable[Sample]) -> list[Extent]:
                 tar.addfile(member, io.BytesIO(content))
             extents.append(Extent(start, tar.offset - start))
     return extents
+
+
+def extent_hashes(path: Path, extents: Iterable[Extent]) -> list[str]:
+    """SHA-256, hex, of the bytes at each extent; a file that ends earlier gives the hash of what is there."""
+    hashes = []
+    with open(path, "rb") as stream:
+        for extent in extents:
+            stream.seek(extent.offset_bytes)
+            hashes.append(hashlib.sha256(stream.read(extent.size_bytes)).hexdigest())
+    return hashes
 
 
 def read_extent(path: Path, extent: Extent) -> Sample:

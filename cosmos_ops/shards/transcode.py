@@ -10,6 +10,7 @@ import numpy as np
 
 from cosmos_ops.logs.base import Camera, Episode, LogReader, TimedFrame
 from cosmos_ops.profiles import ClipGeometry, ShardSettings
+from cosmos_ops.shards.likeness import Likeness, telemetry_likeness
 from cosmos_ops.video.encode import encode_mp4
 from cosmos_ops.video.resample import nearest_frames
 from cosmos_ops.video.transform import FrameFitter
@@ -26,6 +27,10 @@ class EncodedClip:
     """[T, A] float32: the telemetry row nearest in time to each frame."""
     frame_times_s: list[float]
     """Recorded times of the frames taken, on the episode's clock."""
+    likeness: str | None
+    """See `likeness.Likeness.bits`."""
+    telemetry_likeness: str | None
+    """See `likeness.telemetry_likeness`: of the actions, of the state where there are none."""
 
 
 def transcode(
@@ -39,29 +44,35 @@ def transcode(
     fitter = FrameFitter(geometry.height, geometry.width, geometry.fit)
     chosen = chain.from_iterable(nearest_frames(_decoded(reader, episode, camera, run, fps), list(chain(*run))) for run in _passes(windows, fps))
     for times_s in windows:
-        taken, target = [], io.BytesIO()
-        encode_mp4(_fitted(islice(chosen, len(times_s)), fitter, taken), fps, target, settings.crf, settings.preset, settings.gop)
+        taken, target, likeness = [], io.BytesIO(), Likeness(len(times_s))
+        encode_mp4(_fitted(islice(chosen, len(times_s)), fitter, taken, likeness), fps, target, settings.crf, settings.preset, settings.gop)
         assert len(taken) == len(times_s), (len(taken), len(times_s))
-        video = target.getvalue()
-        yield EncodedClip(video, hashlib.sha256(video).hexdigest(), actions_at(episode, taken), [round(time_s, 6) for time_s in taken])
+        video, actions = target.getvalue(), actions_at(episode, taken)
+        motion = telemetry_likeness(actions if actions.size else episode.state[_rows_at(episode, taken)])
+        yield EncodedClip(video, hashlib.sha256(video).hexdigest(), actions, [round(time_s, 6) for time_s in taken], likeness.bits(), motion)
 
 
 def actions_at(episode: Episode, times_s: list[float]) -> np.ndarray:
     """[T, A] float32 actions of the telemetry rows nearest to `times_s`, the earlier on a tie."""
+    # Some logs hold one action less than states (none leads out of the last state): the last one stands for its end.
+    return np.ascontiguousarray(episode.action[np.minimum(_rows_at(episode, times_s), len(episode.action) - 1)], dtype=np.float32)
+
+
+def _rows_at(episode: Episode, times_s: list[float]) -> np.ndarray:
     clock_s = episode.timestamps_s
     after = np.clip(np.searchsorted(clock_s, times_s), 1, max(1, len(clock_s) - 1))
     if len(clock_s) < 2:
         after = np.zeros(len(times_s), int)
     before = np.maximum(after - 1, 0)
-    rows = np.where(clock_s[after] - times_s < np.subtract(times_s, clock_s[before]) - 1e-9, after, before)
-    # Some logs hold one action less than states (none leads out of the last state): the last one stands for its end.
-    return np.ascontiguousarray(episode.action[np.minimum(rows, len(episode.action) - 1)], dtype=np.float32)
+    return np.where(clock_s[after] - times_s < np.subtract(times_s, clock_s[before]) - 1e-9, after, before)
 
 
-def _fitted(frames: Iterable[TimedFrame], fitter: FrameFitter, taken: list[float]) -> Iterator[np.ndarray]:
+def _fitted(frames: Iterable[TimedFrame], fitter: FrameFitter, taken: list[float], likeness: Likeness) -> Iterator[np.ndarray]:
     for frame in frames:
         taken.append(frame.time_s)
-        yield fitter.i420(frame.image)
+        image = fitter.i420(frame.image)
+        likeness.add(image)
+        yield image
 
 
 def _passes(windows: list[list[float]], fps: float) -> Iterator[list[list[float]]]:

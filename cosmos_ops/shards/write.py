@@ -20,13 +20,13 @@ from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.shards.parts import read_part, write_part
 from cosmos_ops.shards.strip import write_strip
-from cosmos_ops.shards.tar import Extent, Sample, write_tar
+from cosmos_ops.shards.tar import Extent, Sample, extent_hashes, write_tar
 from cosmos_ops.shards.transcode import EncodedClip
 from cosmos_ops.shards.work import Run, transcode_runs
 from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.encode import encoder_build
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 INDEX = "index.parquet"
 STRIP = "filmstrip.png"
 
@@ -49,11 +49,15 @@ SCHEMA = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("offset_bytes", pa.int64(), nullable=False),
         pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("sample_sha256", pa.string()),
         pa.field("video_sha256", pa.string(), nullable=False),
+        pa.field("likeness", pa.string()),
+        pa.field("telemetry_likeness", pa.string()),
     ]
 )
 """`shard` is a file name beside the index; `key` the stem of the clip's members in it; `offset_bytes` and `size_bytes` cover the whole
-sample, tar headers included; `video_sha256` is over its MP4."""
+sample, tar headers included, and `sample_sha256` is over those bytes; `video_sha256` is over its MP4. `likeness` and `telemetry_likeness`
+are those of `likeness.py`, null where a clip shows or does too little. Indexes of earlier versions lack the nullable columns but `task`."""
 
 _FACTS = ("clip_id", "episode_id", "index", "camera", "window", "split", "fps", "task", "caption", "captioner", "captioner_version")
 """What a sample's JSON says beside its frame times."""
@@ -103,8 +107,8 @@ def _write_tars(folder: Path, clips: list[dict], source: Drop, profile: Profile,
 def _write_shard(folder: Path, shard: str, pairs: list[tuple[dict, EncodedClip]]) -> list[dict]:
     with atomic_write(folder / shard) as part:
         extents = write_tar(part, (_sample(clip, encoded) for clip, encoded in pairs))
-        sha256 = file_sha256(part)
-    rows = [_row(clip, encoded, shard, sha256, extent) for (clip, encoded), extent in zip(pairs, extents, strict=True)]
+        sha256, samples = file_sha256(part), extent_hashes(part, extents)
+    rows = [_row(*pair, shard, sha256, extent, sample) for pair, extent, sample in zip(pairs, extents, samples, strict=True)]
     write_part(folder, shard, rows)
     return rows
 
@@ -118,7 +122,7 @@ def _sample(clip: dict, encoded: EncodedClip) -> Sample:
     return Sample(clip["clip_id"], {"mp4": encoded.video, "json": canonical_json(facts).encode(), "txt": clip["caption"].encode(), "npy": actions.getvalue()})
 
 
-def _row(clip: dict, encoded: EncodedClip, shard: str, sha256: str, extent: Extent) -> dict:
+def _row(clip: dict, encoded: EncodedClip, shard: str, sha256: str, extent: Extent, sample_sha256: str) -> dict:
     row = {name: clip[name] for name in SCHEMA.names if name in clip}
     return row | {
         "frames": len(encoded.frame_times_s),
@@ -127,7 +131,10 @@ def _row(clip: dict, encoded: EncodedClip, shard: str, sha256: str, extent: Exte
         "key": clip["clip_id"],
         "offset_bytes": extent.offset_bytes,
         "size_bytes": extent.size_bytes,
+        "sample_sha256": sample_sha256,
         "video_sha256": encoded.video_sha256,
+        "likeness": encoded.likeness,
+        "telemetry_likeness": encoded.telemetry_likeness,
     }
 
 

@@ -61,7 +61,10 @@ def add_shard(lake: Lake, name: str, clips: int, seed: int) -> list[dict]:
             "key": sample.key,
             "offset_bytes": extent.offset_bytes,
             "size_bytes": extent.size_bytes,
+            "sample_sha256": None,
             "video_sha256": digest(sample.key),
+            "likeness": None,
+            "telemetry_likeness": None,
         }
         for number, (sample, extent) in enumerate(zip(samples, extents, strict=True))
     ]

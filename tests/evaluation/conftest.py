@@ -120,7 +120,11 @@ def write_shard(lake: Lake) -> list[dict]:
             row |= {"split": "test", "fps": FPS, "frames": CLIP.frames, "task": PROMPTS[episode], "caption": PROMPTS[episode], "captioner": "task"}
             members = {"mp4": video_bytes(frames), "json": canonical_json(row).encode(), "txt": row["caption"].encode(), "npy": no_actions()}
             samples.append(Sample(clip_id, members))
-            rows.append(row | {"shard": path.name, "key": clip_id, "video_sha256": digest(number, 64)})
+            rows.append(
+                row
+                | {"shard": path.name, "key": clip_id, "video_sha256": digest(number, 64)}
+                | dict.fromkeys(("sample_sha256", "likeness", "telemetry_likeness"))
+            )
     extents = write_tar(path, samples)
     for row, extent in zip(rows, extents, strict=True):
         row |= {"shard_sha256": file_sha256(path), "offset_bytes": extent.offset_bytes, "size_bytes": extent.size_bytes}
