@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_ops.errors import UserError
-from cosmos_ops.hashing import file_sha256
+from cosmos_ops.hashing import digest, file_sha256
 
 MANIFEST = "manifest.json"
+MANIFEST_HASH = "manifest_sha256"
+"""Key of a manifest's hash of itself, see `write_manifest`. Not part of `Manifest`; manifests of earlier versions lack it."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,10 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / MANIFEST
     try:
         stored = json.loads(path.read_text())
+        stored.pop(MANIFEST_HASH, None)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: damaged manifest ({error}); remove the folder, it is made again") from None
     return Manifest(**stored, path=folder)
 
@@ -178,7 +181,7 @@ def resume_folder(folder: Path, stage: str, key: str, write: Callable[[Path], Ou
 
 
 def write_manifest(folder: Path, stage: str, key: str, output: Output) -> Manifest:
-    """Hash the folder's files, hidden files and folders left out, and write `manifest.json`, last."""
+    """Hash the folder's files, hidden files and folders left out, and write `manifest.json`, last, with a hash over itself."""
     files = {
         str(path.relative_to(folder)): file_sha256(path)
         for path in sorted(folder.rglob("*"))
@@ -186,7 +189,8 @@ def write_manifest(folder: Path, stage: str, key: str, output: Output) -> Manife
     }
     manifest = Manifest(stage, key, output.data_version, output.rows, files, output.meta)
     stored = {name: value for name, value in asdict(manifest).items() if name not in ("path", "unchanged")}
-    write_json(folder / MANIFEST, stored)
+    stored = json.loads(json.dumps(stored, default=str, allow_nan=False))  # as it will be read
+    write_json(folder / MANIFEST, stored | {MANIFEST_HASH: digest(stored, 64)})
     return manifest
 
 

@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     output = Output(json=arguments.json)
     try:
         output.finish(arguments.command(arguments, output))
-        return 0
+        return output.code
     except (UserError, WorkFailed) as error:
         output.fail(str(error))
         return 2 if isinstance(error, UserError) else 1

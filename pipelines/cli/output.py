@@ -10,6 +10,8 @@ class Output:
 
     def __init__(self, json: bool):
         self.json = json
+        self.code = 0
+        """Exit code of a command that ends well; one whose answer is no sets it."""
 
     def say(self, text: str = "") -> None:
         """A result for people; on stderr when stdout is for a program."""

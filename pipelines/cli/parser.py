@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipelines.cli import data, demo, doctor, model, registry, simulate
+from pipelines.cli import data, demo, doctor, model, registry, simulate, verify
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,5 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--reason", default="", metavar="TEXT")
 
     command("rollback", registry.rollback, "give the alias back to the champion before")
+
+    made = command("verify", verify.verify, "hash every file of the lake again and name what is damaged, missing or extra; writes nothing")
+    made.add_argument("--drop", metavar="NAME", help="this drop and its source only")
+
     command("doctor", doctor.doctor, "what is installed, which devices and services answer, what will not work and why")
     return parser
