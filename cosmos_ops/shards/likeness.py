@@ -123,8 +123,9 @@ def _parts(luma: np.ndarray) -> np.ndarray:
     """[parts] int64: 256 times the mean luma of each part of an 8 x 16 grid, rounded down."""
     height, width = luma.shape
     rows, columns = height // _ROWS, width // _COLUMNS
-    sums = luma[: rows * _ROWS, : columns * _COLUMNS].reshape(_ROWS, rows, _COLUMNS, columns).sum(axis=(1, 3), dtype=np.int64)
-    return sums.ravel() * 256 // (rows * columns)
+    # Rows first: whole lines are added at once.
+    bands = luma[: rows * _ROWS, : columns * _COLUMNS].reshape(_ROWS, rows, -1).sum(axis=1, dtype=np.uint32)
+    return bands.reshape(_ROWS, _COLUMNS, columns).sum(axis=2, dtype=np.int64).ravel() * 256 // (rows * columns)
 
 
 @cache
