@@ -48,6 +48,8 @@ def read_mapping(root: Path) -> Mapping:
         raise UserError(f"{path} is a link; a drop holds its own files, put a copy in its place")
     if not path.exists():
         return Mapping()
+    if not path.is_file():
+        raise UserError(f"{path} is not a regular file; take it out of the drop")
     mapping = build(Mapping, _parse(path), str(path))
     _check(mapping, path)
     return mapping

@@ -149,11 +149,12 @@ def _told(root: Path, table: str) -> Iterator[Listed]:
 def _rows(root: Path, table: str) -> Iterator[tuple[int, dict]]:
     """(line, columns) of each row of a table. Raises `UserError`."""
     try:
-        with open(inside(root, table), "rb") as stream:
-            raw = stream.read(_MOST_TABLE_BYTES + 1)
-        if len(raw) > _MOST_TABLE_BYTES:
-            raise UserError(f"{root / table} is larger than {_MOST_TABLE_BYTES >> 20} MiB; deliver the videos in several drops")
-        text = raw.decode("utf-8-sig")
+        path = inside(root, table)
+        if not path.is_file():
+            raise ValueError("it is no regular file")
+        if path.stat().st_size > _MOST_TABLE_BYTES:
+            raise ValueError(f"it is larger than {_MOST_TABLE_BYTES >> 20} MiB")
+        text = path.read_bytes().decode("utf-8-sig")
         if table.endswith(".jsonl"):
             parsed = ((number, json.loads(line)) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
             yield from ((number, row if isinstance(row, dict) else {}) for number, row in parsed)

@@ -130,11 +130,9 @@ def _read_json(root: Path, folder: str, name: str) -> Any:
         path = inside(root, relative)
         if not path.is_file():
             return None
-        with open(path, "rb") as stream:
-            content = stream.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
+        if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it is larger than {_MOST_BYTES >> 20} MiB")
-        return json.loads(content)
+        return json.loads(path.read_bytes())
     except LeadsOut as error:
         raise UserError(f"{error}; a drop holds its own files, copy them in (cp -rL)") from None
     except (OSError, ValueError, RecursionError) as error:
