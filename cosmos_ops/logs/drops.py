@@ -116,6 +116,8 @@ def _same_again(lake: Lake, drop: Drop, source: Path) -> Drop:
     if drop.copied or (not here and Path(drop.uri).exists()) or (here and files == drop.files):
         return drop
     moved = replace(drop, uri=str(source), files=files)
+    if _is_staged(lake, source):  # it does not stay there
+        moved = _copy_in(lake, moved)
     _store(lake, moved)
     return moved
 
@@ -150,13 +152,17 @@ def _keep_apart(lake: Lake, source: Path) -> None:
         raise UserError(f"{source} lies among the lake's drops already; give the path of the delivery")
 
 
+def _is_staged(lake: Lake, source: Path) -> bool:
+    return source.is_relative_to(lake.staging.resolve())
+
+
 def _copy_in(lake: Lake, drop: Drop) -> Drop:
     """Copy the drop's files, check what arrived, and move the copy into place whole."""
     source, folder = Path(drop.uri), lake.drop(drop.name)
     for stale in folder.glob(f".{_COPY}.tmp-*"):
         shutil.rmtree(stale)
     work = folder / f".{_COPY}.tmp-{uuid.uuid4().hex[:8]}"
-    bring = os.link if source.is_relative_to(lake.staging.resolve()) else shutil.copy2  # what waits in the lake is the lake's own
+    bring = os.link if _is_staged(lake, source) else shutil.copy2  # what waits in the lake is the lake's own
     for name in drop.files:
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         bring(source / name if source.is_dir() else source.with_name(name), work / name)

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.base import register_reader
 from cosmos_ops.logs.hdf5.entries import EpisodeFacts
-from cosmos_ops.logs.hdf5.files import Unreadable, attribute, children, find_dataset, find_group, opened, plain
+from cosmos_ops.logs.hdf5.files import Unreadable, attribute, children, find_dataset, find_group, opened
 from cosmos_ops.logs.hdf5.pictures import is_raw
 from cosmos_ops.logs.hdf5.reader import HDF5Reader
 from cosmos_ops.logs.hdf5.series import numbers
+from cosmos_ops.logs.names import plain
 
 if TYPE_CHECKING:
     import h5py

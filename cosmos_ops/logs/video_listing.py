@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.base import Problem
-from cosmos_ops.logs.hdf5.files import natural, plain
+from cosmos_ops.logs.names import natural, plain
 from cosmos_ops.logs.paths import LeadsOut, inside, is_plain
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
@@ -83,7 +83,9 @@ def list_videos(root: Path) -> Listing:
         first.setdefault(listed.path, listed)
     for path in _videos_in(root):
         first.setdefault(path, Listed(path))
-    videos = [replace(listed, caption_file=_caption_file(root, listed.path)) if listed.caption is None else listed for listed in first.values()]
+    videos = [
+        listed if listed.caption is not None or listed.problem else replace(listed, caption_file=_caption_file(root, listed.path)) for listed in first.values()
+    ]
     stems = {PurePosixPath(path).stem for path in first}
     alone = [path for path in sorted((root / METAS).glob("*.txt"), key=lambda path: natural(path.name)) if path.stem not in stems]
     videos += [Listed(f"{VIDEOS}/{path.stem}", problem=_missing(f"{METAS}/{path.name} has no video")) for path in alone if not path.name.startswith(".")]

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import pytest
 
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import Lake
-from cosmos_ops.logs.drops import check_unchanged
+from cosmos_ops.logs.drops import check_unchanged, load_drop, register_drop
 from cosmos_ops.logs.fingerprint import fingerprint, scan
 from cosmos_ops.logs.inspect import inspect_log
 from cosmos_ops.logs.mapping import NAME
@@ -151,6 +152,16 @@ def test_a_log_is_registered_as_a_copy_and_not_brought_twice(server, drop, tmp_p
     (drop / "meta/tasks.jsonl").write_text('{"task_index": 0, "task": "another task"}\n')
     with pytest.raises(UserError, match="registered with other content.*monday-2"):
         register_remote(lake, f"{url}/my%20drop", "monday")
+
+
+def test_a_drop_whose_source_is_gone_is_replaced_by_what_is_at_the_url(drop, tmp_path):
+    lake, elsewhere = Lake(tmp_path / "lake"), tmp_path / "elsewhere"
+    shutil.copytree(drop, elsewhere)
+    register_drop(lake, elsewhere, "monday")
+    shutil.rmtree(elsewhere)
+    made, new = register_remote(lake, f"file://{drop}", "monday")
+    assert made.copied and not new and same(Path(made.uri), drop)
+    check_unchanged(lake, load_drop(lake, "monday"))
 
 
 def test_one_file_and_its_mapping(server, tmp_path):

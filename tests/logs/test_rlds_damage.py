@@ -24,7 +24,7 @@ from cosmos_ops.logs.rlds.tfrecord import Damaged, PlacedFile, Record
 from tests.fixtures.rlds_factory import episode_features, example, file_name, masked_crc, record, write_rlds
 from tests.shards.lakes import small_profile
 
-FEW = settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

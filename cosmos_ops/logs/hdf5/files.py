@@ -15,6 +15,7 @@ import numpy as np
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.hdf5.guard import GuardedFile
+from cosmos_ops.logs.names import natural, plain
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.video.frames import UnreadableVideo
 
@@ -53,11 +54,6 @@ def nested_files(root: Path) -> list[Path]:
     """HDF5 files further down in a drop's folder."""
     below = root.glob("*/**/*") if root.is_dir() else ()
     return sorted(path for path in below if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(root).parts))
-
-
-def natural(name: str) -> list:
-    """Sort key: numbers in a name count as numbers."""
-    return [(int(part[-18:]), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def installed() -> bool:
@@ -160,11 +156,6 @@ def rate_attribute(owner, name: str) -> float | None:
     """An attribute that holds a usable number of frames a second."""
     value = attribute(owner, name)
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0.01 <= value <= 10_000 else None
-
-
-def plain(name: str) -> str:
-    """A name or message as one line of text: HDF5 and file systems allow names of any bytes."""
-    return name if name.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _plain(value) -> str | float | bool | None:

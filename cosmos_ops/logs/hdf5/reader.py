@@ -15,11 +15,12 @@ import numpy as np
 
 from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, Problem, TimedFrame
 from cosmos_ops.logs.hdf5.entries import Entry, EpisodeFacts, find_entries, layout_at, usual, why_no_layout
-from cosmos_ops.logs.hdf5.files import Unreadable, find_dataset, find_group, installed, nested_files, opened, plain, reading
+from cosmos_ops.logs.hdf5.files import Unreadable, find_dataset, find_group, installed, nested_files, opened, reading
 from cosmos_ops.logs.hdf5.pictures import PictureFacts, Unsupported, picture_facts, pictures
 from cosmos_ops.logs.hdf5.series import read_series
 from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, Mapping, read_mapping
+from cosmos_ops.logs.names import plain
 from cosmos_ops.video.decode import TIME_SLACK_S
 from cosmos_ops.video.frames import UnreadableVideo
 

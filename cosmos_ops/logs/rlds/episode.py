@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosmos_ops.logs.base import Camera, Episode, Problem
-from cosmos_ops.logs.hdf5.files import plain
 from cosmos_ops.logs.mapping import NAME, Mapping
+from cosmos_ops.logs.names import plain
 from cosmos_ops.logs.rlds import features
 from cosmos_ops.logs.rlds.example import BYTES, Values, numbers, pieces, read_features
 from cosmos_ops.logs.rlds.features import METADATA, STEPS, Leaf

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cosmos_ops.logs.hdf5.files import natural, plain
+from cosmos_ops.logs.names import natural, plain
 
 STEPS, METADATA = "steps", "episode_metadata"
 _MOST_DEPTH, _MOST_WIDTH = 12, 256
 _STATES = ("state", "robot_state", "proprio", "proprioception", "robot_obs", "qpos")
-_STATE_PARTS = re.compile(r"(joint|eef|ee|tcp|cartesian|gripper|arm|hand|qpos|pose|effector)(_|$)", re.IGNORECASE)
+_STATE_PARTS = re.compile(r"(^|_)(joints?|eef|ee|tcp|cartesian|gripper|arms?|hands?|qpos|pose|effector|state|proprio)(_|$)", re.IGNORECASE)
 _ACTIONS = ("action", "actions")
 _NO_MOTION = re.compile(r"terminate|embedding|language|reward|discount|tokens|mask|bounds|box", re.IGNORECASE)
 _INSTRUCTIONS = re.compile(r"(natural_)?language_instruction(_\d)?|instruction|language_text|task(_description)?", re.IGNORECASE)
@@ -68,7 +68,7 @@ def find_state(leaves: Iterable[Leaf]) -> tuple[str, ...]:
     for name in _STATES:
         if f"observation/{name}" in known:
             return (f"observation/{name}",)
-    return tuple(sorted((name for name in known if _STATE_PARTS.match(name.rpartition("/")[2])), key=natural))
+    return tuple(sorted((name for name in known if _STATE_PARTS.search(name.rpartition("/")[2])), key=natural))
 
 
 def find_action(leaves: Iterable[Leaf]) -> tuple[str, ...]:

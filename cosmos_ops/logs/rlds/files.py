@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_ops.errors import UserError
-from cosmos_ops.logs.hdf5.files import natural, plain
+from cosmos_ops.logs.names import natural, plain
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.rlds.features import Leaf, read_leaves
 

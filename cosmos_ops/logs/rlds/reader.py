@@ -137,6 +137,8 @@ class RLDSReader:
         with self._opened(file) as placed:
             there, _ = self._records(file)
             pictures = self._reader.pictures(placed, there[int(number)], source)
+            if len(pictures) != camera.frames:
+                raise Damaged(f"{camera.path} reads differently than before")
             for step in steps:
                 try:
                     image = decoder.decode(placed.at(pictures[step][0], pictures[step][1] - pictures[step][0]))
