@@ -71,7 +71,8 @@ def bring(log: RemoteLog, folder: Path, progress: Progress = silent, pause_s: fl
     Raises `UserError` where a file is gone or there is no room, `WorkFailed` where a file does not come whole after several attempts.
     """
     _clear_stale(log, folder)
-    missing = sum(file.size_bytes or 0 for file in log.files if not (folder / _LOG / file.name).exists())
+    wanted = [file for file in log.files if not (folder / _LOG / file.name).exists()]
+    missing = sum(file.size_bytes or 0 for file in wanted)
     free = shutil.disk_usage(folder).free
     if missing > free - _SPARE_BYTES:
         raise UserError(f"{log.url} needs {missing / 1e9:.1f} GB, {free / 1e9:.1f} GB are free at {folder}; make room and try again")
@@ -85,7 +86,8 @@ def bring(log: RemoteLog, folder: Path, progress: Progress = silent, pause_s: fl
         if not target.exists():
             _bring_file(log, file, target, part, pause_s, told)
         done += target.stat().st_size
-    progress(done, done, f"bytes of {log.url}, {len(log.files)} files")
+    if not wanted:
+        progress(done, done, f"bytes of {log.url} were here already")
     return folder / _LOG / log.single if log.single else folder / _LOG
 
 

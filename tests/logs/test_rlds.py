@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs import open_log
+from cosmos_ops.logs.inspect import inspect_log
 from cosmos_ops.logs.mapping import NAME, mapping_values, mapping_yaml
 from cosmos_ops.logs.rlds.crc32c import crc32c
 from cosmos_ops.shards.write import write_shards
@@ -181,6 +183,17 @@ def test_empty_files_are_right_where_they_are_declared(tmp_path):
     (folder / "dataset_info.json").write_text(json.dumps(info([1, 3])))
     whole, empty = open_log(root).episodes()
     assert "is empty; 3 of its 3 episodes are lost" in empty.problems[0].message
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"real logs are not on this machine ({REAL})")
+def test_bridges_black_camera_is_rejected_and_the_others_are_not(tmp_path):
+    root = Path(shutil.copytree(REAL, tmp_path / "bridge"))
+    root.chmod(0o755)
+    (root / NAME).write_text("robot: widowx\nfps: 5\n")
+    found = inspect_log(root, small_profile())
+    assert (found["robot"], found["accepted_episodes"], found["mapping"]["fps"]) == ("widowx", 25, 5)
+    assert {tuple(episode["accepted_cameras"]) for episode in found["episodes"]} == {("image_0", "image_1", "image_2")}
+    assert {(p["code"], p["camera"]) for episode in found["episodes"] for p in episode["problems"] if p["fatal"]} >= {("black", "image_3")}
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"real logs are not on this machine ({REAL})")

@@ -265,11 +265,11 @@ def test_links_and_pipes(drop, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_episode(tmp_path):
-    """A record of 30 MB, nearly all of it pictures: neither indexing nor decoding holds it."""
+    """A record of 16 MB, nearly all of it pictures: neither indexing nor decoding holds it."""
     root = write_rlds(tmp_path / "drop", 1, 10, height=16, width=16)
     content = tfrecord(root).read_bytes()
     inner = content[12 : 12 + struct.unpack_from("<Q", content)[0]]
-    big = inner + example({"steps/observation/ballast": [bytes(1 << 20)] * 30})  # messages put together are one message
+    big = inner + example({"steps/observation/ballast": [bytes(1 << 20)] * 16})  # messages put together are one message
     tfrecord(root).write_bytes(framed(len(big)) + big + struct.pack("<I", masked(crc32c(big))))
     del big, content, inner
     tracemalloc.start()
