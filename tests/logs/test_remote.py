@@ -55,11 +55,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         cut = self.cuts.pop(0) if self.cuts and path.suffix == ".mp4" else len(content)
+        self.arrived.clear()
         self.wfile.write(content[:cut])
         if cut < len(content):
             if status == 200:
                 self.arrived.wait(timeout=30)
-            self.arrived.clear()
             self.close_connection = True
 
     def log_message(self, *_):
