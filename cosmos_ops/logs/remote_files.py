@@ -15,8 +15,8 @@ from urllib.parse import unquote
 from cosmos_ops.errors import UserError
 from cosmos_ops.hashing import digest
 from cosmos_ops.logs.mapping import NAME
-from cosmos_ops.logs.names import plain
 from cosmos_ops.logs.paths import is_plain
+from cosmos_ops.logs.spelling import plain
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*(::[a-z0-9+.:-]*)?://")
 _WEB = ("http://", "https://")

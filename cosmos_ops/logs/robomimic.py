@@ -21,7 +21,7 @@ from cosmos_ops.logs.hdf5.files import Unreadable, attribute, children, find_dat
 from cosmos_ops.logs.hdf5.pictures import is_raw
 from cosmos_ops.logs.hdf5.reader import HDF5Reader
 from cosmos_ops.logs.hdf5.series import numbers
-from cosmos_ops.logs.names import plain
+from cosmos_ops.logs.spelling import plain
 
 if TYPE_CHECKING:
     import h5py

@@ -14,8 +14,8 @@ from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, Problem
 from cosmos_ops.logs.hdf5.pictures import swapped
 from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, Mapping, read_mapping
-from cosmos_ops.logs.names import plain
 from cosmos_ops.logs.paths import LeadsOut, inside
+from cosmos_ops.logs.spelling import plain
 from cosmos_ops.logs.video_listing import Listed, holds_videos, list_videos, nested_videos, read_caption
 from cosmos_ops.video.decode import VideoFacts, decode_frames, look, probe_video
 

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.base import Problem
-from cosmos_ops.logs.names import natural, plain
 from cosmos_ops.logs.paths import LeadsOut, inside, is_plain
+from cosmos_ops.logs.spelling import natural, plain
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 VIDEOS, METAS = "videos", "metas"

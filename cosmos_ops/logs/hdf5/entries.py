@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cosmos_ops.logs.base import Problem
 from cosmos_ops.logs.hdf5.files import MISSING, Unreadable, find_group, hdf5_files, installed, nested_files, opened, reading
-from cosmos_ops.logs.names import plain
+from cosmos_ops.logs.spelling import plain
 
 if TYPE_CHECKING:
     import h5py

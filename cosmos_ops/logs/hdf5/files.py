@@ -15,8 +15,8 @@ import numpy as np
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.hdf5.guard import GuardedFile
-from cosmos_ops.logs.names import natural, plain
 from cosmos_ops.logs.paths import LeadsOut, inside
+from cosmos_ops.logs.spelling import natural, plain
 from cosmos_ops.video.frames import UnreadableVideo
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from cosmos_ops.logs.hdf5.pictures import PictureFacts, Unsupported, picture_fac
 from cosmos_ops.logs.hdf5.series import read_series
 from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, Mapping, read_mapping
-from cosmos_ops.logs.names import plain
+from cosmos_ops.logs.spelling import plain
 from cosmos_ops.video.decode import TIME_SLACK_S
 from cosmos_ops.video.frames import UnreadableVideo
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from cosmos_ops.logs.base import Camera, Episode, Problem
 from cosmos_ops.logs.mapping import NAME, Mapping
-from cosmos_ops.logs.names import plain
 from cosmos_ops.logs.rlds import features
 from cosmos_ops.logs.rlds.example import BYTES, Values, numbers, pieces, read_features
 from cosmos_ops.logs.rlds.features import METADATA, STEPS, Leaf
 from cosmos_ops.logs.rlds.tfrecord import Damaged, PlacedFile, Record, check
+from cosmos_ops.logs.spelling import plain
 from cosmos_ops.video.frames import UnreadableVideo
 from cosmos_ops.video.stills import still_facts
 

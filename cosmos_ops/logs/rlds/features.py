@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cosmos_ops.logs.names import natural, plain
+from cosmos_ops.logs.spelling import natural, plain
 
 STEPS, METADATA = "steps", "episode_metadata"
 _MOST_DEPTH, _MOST_WIDTH = 12, 256

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_ops.errors import UserError
-from cosmos_ops.logs.names import natural, plain
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.rlds.features import Leaf, read_leaves
+from cosmos_ops.logs.spelling import natural, plain
 
 FEATURES, INFO = "features.json", "dataset_info.json"
 _TFRECORD = re.compile(r"\.tfrecords?(-\d{1,9}-of-\d{1,9})?$")
