@@ -15,10 +15,14 @@ from cosmos_ops.logs.base import register_reader
 from cosmos_ops.logs.hdf5.entries import EpisodeFacts
 from cosmos_ops.logs.hdf5.files import attribute, children, find_dataset, find_group, rate_attribute, scalar, text_attribute
 from cosmos_ops.logs.hdf5.reader import HDF5Reader
+from cosmos_ops.logs.names import with_unit
 
 if TYPE_CHECKING:
     import h5py
 
+_JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper_opening")
+_OWN = ("aloha", "viperx", "vx300", "widowx", "wx250")
+"""Robots whose joints have these names; others record in the same layout."""
 _STATE, _ACTION, _IMAGES = "observations/qpos", "action", "observations/images"
 
 
@@ -44,6 +48,15 @@ class AlohaReader(HDF5Reader):
 
     def series(self, group: "h5py.Group") -> tuple[tuple[str, ...], tuple[str, ...]]:
         return tuple(name for name in (_STATE,) if find_dataset(group, name) is not None), (_ACTION,)
+
+    def column_names(self, group: "h5py.Group", dataset: str, width: int) -> tuple[str, ...]:
+        """ALOHA's own order: left arm, right arm, each six joints (rad) and the gripper, 0 closed and 1 open."""
+        if width != 2 * len(_JOINTS):
+            return super().column_names(group, dataset, width)
+        robot = text_attribute(group, "robot", "robot_type")
+        own = robot is None or any(name in robot.lower() for name in _OWN)
+        joints = _JOINTS if own else (*(f"joint_{place}" for place in range(6)), _JOINTS[-1])
+        return tuple(with_unit(f"{side}_{joint}", None if joint == _JOINTS[-1] else "rad") for side in ("left", "right") for joint in joints)
 
     def cameras(self, group: "h5py.Group") -> dict[str, str]:
         return {f"{_IMAGES}/{name}": name for name in children(find_group(group, _IMAGES))}

@@ -80,6 +80,9 @@ class Episode:
     outcome: str | None = None
     robot: str | None = None
     problems: tuple[Problem, ...] = ()
+    state_names: tuple[str, ...] = ()
+    """One a column of `state`, see `logs.names`; empty where the log does not tell."""
+    action_names: tuple[str, ...] = ()
     id: str = field(init=False)
     """Hash of telemetry and metadata, not of pixels: 16 hex digits."""
 

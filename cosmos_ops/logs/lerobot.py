@@ -18,6 +18,7 @@ from cosmos_ops.logs.lerobot_v2 import LayoutV2
 from cosmos_ops.logs.lerobot_v3 import LayoutV3
 from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, read_mapping
+from cosmos_ops.logs.names import lerobot_names
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.telemetry import BrokenTelemetry, Rows, clock_problems, whole
 from cosmos_ops.video.decode import decode_frames, look
@@ -118,7 +119,12 @@ class LeRobotReader:
             outcome=_outcome(rows),
             robot=self._robot,
             problems=tuple(problems),
+            state_names=self._names("observation.state", rows.state.shape[1] if rows else 0),
+            action_names=self._names("action", rows.action.shape[1] if rows else 0),
         )
+
+    def _names(self, feature: str, width: int) -> tuple[str, ...]:
+        return lerobot_names(self._root, self._info.raw["features"], feature, width)
 
     def _rows(self, entry: Entry, problems: list[Problem]) -> Rows | None:
         where = whereabouts(self._root, entry.data_path)

@@ -21,6 +21,7 @@ from cosmos_ops.logs.hdf5.files import Unreadable, attribute, children, find_dat
 from cosmos_ops.logs.hdf5.pictures import is_raw
 from cosmos_ops.logs.hdf5.reader import HDF5Reader
 from cosmos_ops.logs.hdf5.series import numbers
+from cosmos_ops.logs.names import with_unit
 from cosmos_ops.logs.spelling import plain
 
 if TYPE_CHECKING:
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 
 _EPISODE = re.compile(r"demo_\d+")
 _STATE = re.compile(r"robot\d+_(eef_pos|eef_quat|gripper_qpos)|(ee|gripper|joint)_(pos|states)")
+_COLUMNS: tuple[tuple[str, tuple[str, ...], str | None], ...] = (
+    ("eef_pos", ("x", "y", "z"), "m"),
+    ("ee_pos", ("x", "y", "z"), "m"),
+    ("eef_quat", ("qx", "qy", "qz", "qw"), None),
+    ("joint_pos", (), "rad"),
+    ("joint_states", (), "rad"),
+    ("gripper_qpos", (), "m"),
+    ("gripper_states", (), "m"),
+)
+"""End of a dataset's name -> names of its columns, their unit."""
 _MOST_NAMES = 1_000_000
 
 
@@ -68,6 +79,12 @@ class RobomimicReader(HDF5Reader):
 
     def series(self, group: "h5py.Group") -> tuple[tuple[str, ...], tuple[str, ...]]:
         return tuple(f"obs/{name}" for name in children(find_group(group, "obs")) if _STATE.fullmatch(name)), ("actions",)
+
+    def column_names(self, group: "h5py.Group", dataset: str, width: int) -> tuple[str, ...]:
+        """robosuite's poses are in metres and quaternions (x, y, z, w), its joints in radians, its world's z is up; LIBERO shortens the names."""
+        name = dataset.removeprefix("obs/")
+        axes, unit = next(((axes, unit) for ending, axes, unit in _COLUMNS if name.endswith(ending) and len(axes) in (0, width)), ((), None))
+        return tuple(with_unit(f"{name}_{axis}", unit) for axis in axes or map(str, range(width)))
 
     def cameras(self, group: "h5py.Group") -> dict[str, str]:
         names = [name for name in children(find_group(group, "obs")) if self._is_camera(group, f"obs/{name}")]

@@ -58,6 +58,12 @@ class RobonetReader(HDF5Reader):
     def series(self, group: "h5py.Group") -> tuple[tuple[str, ...], tuple[str, ...]]:
         return tuple(name for name in _STATES if find_dataset(group, name) is not None)[:1], (_ACTION,)
 
+    def column_names(self, group: "h5py.Group", dataset: str, width: int) -> tuple[str, ...]:
+        """The state is x, y, z of the gripper in shares of its workspace, its turn, and the gripper's position where there is one."""
+        if dataset == _STATES[0] and width in (4, 5):
+            return ("eef_x", "eef_y", "eef_z", "eef_yaw", "gripper")[:width]
+        return super().column_names(group, dataset, width)
+
     def cameras(self, group: "h5py.Group") -> dict[str, str]:
         names = (name for name in children(find_group(group, "env")) if _CAMERA.fullmatch(name))
         return {f"env/{name}/frames": name.removesuffix("_video") for name in names}

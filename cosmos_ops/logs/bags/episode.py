@@ -1,5 +1,6 @@
 """From a bag's index to an episode: one clock, telemetry on the rows of the state, cameras with their measured rate."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,11 +16,14 @@ from cosmos_ops.logs.bags.storage import Channel, Damaged
 from cosmos_ops.logs.bags.topic import Topic
 from cosmos_ops.logs.base import Camera, Episode, Problem
 from cosmos_ops.logs.mapping import Mapping
+from cosmos_ops.logs.names import with_unit
 
 _NEAREST_WHOLE = 0.02
 """A measured rate this close to a whole number is that number: clocks jitter, cameras are set to whole rates."""
 _COVERS = 0.8
 """Cameras that see at least this much of what the best one sees bound the episode; a camera that died early does not."""
+_SLIDES = re.compile(r"grip|finger|jaw|hand|lift|torso|prismatic|linear|slide|rail|gantry|column|wheel", re.IGNORECASE)
+"""Joints that may be told in metres or in a scale of their own."""
 _EMPTY = np.zeros((0, 0), np.float32)
 
 
@@ -101,8 +105,22 @@ def assemble(index: int, bag: Bag, scan: Scan, given: Mapping, usual: Iterable[s
         outcome=roles.outcome(scan),
         robot=mapping.robot,
         problems=tuple(problems),
+        state_names=_names(parts["state"], topics) if len(rows_ns) else (),
+        action_names=_names(parts["action"], topics) if len(rows_ns) else (),
     )
     return episode, tracks
+
+
+def _names(parts: list[Series], topics: dict[str, Topic]) -> tuple[str, ...]:
+    """Names of joints with the unit that `sensor_msgs/JointState` gives to what turns; numbers of other messages have their place's."""
+    names: list[str] = []
+    for part in parts:
+        topic = topics[part.topic]
+        if topic.meaning == "joints" and topic.quantity == "position":
+            names += [with_unit(name, None if _SLIDES.search(name) else "rad") for name in part.columns]
+        else:
+            names += [f"{name}_{topic.quantity or 'value'}" for name in part.columns]
+    return tuple(names)
 
 
 def _camera_topics(mapping: Mapping, topics: dict[str, Topic], problems: list[Problem]) -> dict[str, Topic]:

@@ -63,6 +63,10 @@ class HDF5Reader:
         """Datasets below an episode's group that make up state, and those of action, where the mapping names none."""
         raise NotImplementedError
 
+    def column_names(self, group: "h5py.Group", dataset: str, width: int) -> tuple[str, ...]:
+        """Names of the `width` numbers of a dataset that is part of state or action, see `logs.names`."""
+        return tuple(f"{dataset}_{place}" for place in range(width))
+
     def cameras(self, group: "h5py.Group") -> dict[str, str]:
         raise NotImplementedError
 
@@ -181,7 +185,16 @@ class HDF5Reader:
             outcome=facts.outcome,
             robot=self.mapping.robot or facts.robot,
             problems=tuple(problems),
+            state_names=self._names(group, self._series(group)[0], state.shape[1]),
+            action_names=self._names(group, self._series(group)[1], action.shape[1]),
         )
+
+    def _names(self, group: "h5py.Group", sources: tuple[str, ...], width: int) -> tuple[str, ...]:
+        names = []
+        for source in sources if width else ():
+            shape = find_dataset(group, source).shape
+            names += self.column_names(group, source, math.prod(shape[1:]))
+        return tuple(names)
 
     def _telemetry(self, group: "h5py.Group", problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
         try:
