@@ -3,19 +3,11 @@
 The reference for every step is `Cosmos2_5_PredictBasePipeline._get_prompt_embeds` in diffusers; a test holds the two equal.
 """
 
-import json
-from pathlib import Path
-
 import torch
 
-MAX_TOKENS = 512
-SYSTEM = "You are a helpful assistant who will provide prompts to an image generator."
+from cosmos_ops.base_models.cosmos_prompt import MAX_TOKENS, SYSTEM, text_length
 
-
-def text_length(folder: Path) -> int:
-    """Tokens every prompt is padded or cut to: 512, or less where the tokenizer allows less (nano)."""
-    config = json.loads((folder / "tokenizer" / "tokenizer_config.json").read_text())
-    return int(min(MAX_TOKENS, config.get("model_max_length") or MAX_TOKENS))
+__all__ = ["MAX_TOKENS", "SYSTEM", "hidden_text", "text_length", "token_ids"]
 
 
 def token_ids(tokenizer, prompt: str, length: int) -> list[int]:

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import huggingface_hub
-import torch
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError, safe_open
 
@@ -64,6 +63,16 @@ def locate(spec: BaseModelSpec, cache: Path, parts: tuple[str, ...]) -> Path:
     for part in parts:
         _files(folder, part)
     return folder
+
+
+def tokenizer_folder(spec: BaseModelSpec) -> Path | None:
+    """The pipeline folder with at least the tokenizer in it; None for a builtin that was not trained: its tokenizer is made in code. Raises `UserError`."""
+    if _is_hub(spec):
+        return snapshot(spec.source, _commit(spec), ("model_index.json", "tokenizer/*.json"))
+    if spec.source == BUILTIN:
+        trained = Path(__file__).parent / "nano" / "weights"
+        return trained if (trained / "tokenizer" / "tokenizer.json").is_file() else None
+    return Path(spec.source).expanduser().resolve()
 
 
 def needs_projection(parts: tuple[str, ...]) -> bool:
@@ -160,6 +169,8 @@ class _HashCache:
 
 
 def _tensor_sha256(path: Path, name: str) -> str:
+    import torch  # here, so that a tokenizer can be found without it
+
     with _opened(path) as file:
         tensor = file.get_tensor(name)
     raw = tensor.contiguous().view(-1).view(torch.uint8)

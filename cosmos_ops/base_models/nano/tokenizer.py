@@ -5,9 +5,12 @@ list of `{"type": "text", "text": ...}`, padded to a fixed length.
 """
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import Qwen2TokenizerFast
+
+if TYPE_CHECKING:
+    from transformers import Qwen2TokenizerFast
 
 VOCABULARY = 1024
 MAX_TOKENS = 128
@@ -39,16 +42,11 @@ _WORDS = (
 ).split()
 
 
-def build_tokenizer() -> Qwen2TokenizerFast:
+def build_tokenizer() -> "Qwen2TokenizerFast":
     """The tokenizer, the same on every machine: merges depend on the word list and nothing else."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = _learn_merges(VOCABULARY - len(SPECIAL) - len(alphabet))
-    tokens = [*SPECIAL, *alphabet, *(first + second for first, second in merges)]
-    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(list(SPECIAL))
+    from transformers import Qwen2TokenizerFast
+
+    backend, vocabulary, merges = build_backend()
     tokenizer = Qwen2TokenizerFast(
         tokenizer_object=backend,
         vocab=vocabulary,
@@ -62,6 +60,19 @@ def build_tokenizer() -> Qwen2TokenizerFast:
     )
     tokenizer.chat_template = _TEMPLATE
     return tokenizer
+
+
+def build_backend() -> tuple[Tokenizer, dict[str, int], list[tuple[str, str]]]:
+    """(what turns text into token ids, its vocabulary, its merges): all that counting tokens takes."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = _learn_merges(VOCABULARY - len(SPECIAL) - len(alphabet))
+    tokens = [*SPECIAL, *alphabet, *(first + second for first, second in merges)]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(list(SPECIAL))
+    return backend, vocabulary, merges
 
 
 def _learn_merges(count: int) -> list[tuple[str, str]]:
