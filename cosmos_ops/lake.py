@@ -84,6 +84,10 @@ class Lake:
         """Registered drops, sorted by name."""
         return sorted(path.parent.name for path in self.drops.glob("*/drop.json"))
 
+    def caption_answers(self) -> Path:
+        """Answers of vision models, shared by all drops and profiles."""
+        return self.root / "caption_answers"
+
     def dataset(self, version: str) -> Path:
         return self.root / "datasets" / version
 

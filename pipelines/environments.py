@@ -114,11 +114,25 @@ def prepare(env: Environment) -> None:
 
 def resources(env: Environment) -> dict[str, Any]:
     """Resource instances of this environment, by the names assets ask for."""
-    from assets.resources import GpuResource, LakeResource, TrackingResource, TrainingLauncher
+    import dagster as dg
 
+    from assets.resources import GpuResource, LakeResource, SecretResource, TrackingResource, TrainingLauncher
+
+    key_variable = _key_variable(env)
     return {
         "lake": LakeResource(root=str(env.lake_root), profile_name=env.profile_name, recipes_folder=str(env.recipes_folder or "")),
         "tracking": TrackingResource(tracking_uri=env.tracking_uri, artifact_root=env.artifact_root, ui_url=env.mlflow_url),
         "gpu": GpuResource(device_name=env.device, precision_name=env.precision),
         "launcher": TrainingLauncher(),
+        # By its name: Dagster stores the settings of resources, and reads a variable only where a step asks for it.
+        "caption_key": SecretResource(value=dg.EnvVar(key_variable) if key_variable and os.environ.get(key_variable) else ""),
     }
+
+
+def _key_variable(env: Environment) -> str | None:
+    """The variable that the profile names for its captions' endpoint. A profile that cannot be read is the run's to report."""
+    try:
+        captions = env.profile.captions
+    except UserError:
+        return None
+    return captions.vlm.key_variable if "vlm" in captions.models else None

@@ -130,6 +130,11 @@ def _widen_clips(df: "pd.DataFrame") -> "pd.DataFrame":
 
 def _widen_captions(df: "pd.DataFrame") -> "pd.DataFrame":
     df["caption_length"] = df["caption"].str.strip().str.len()
+    df["fits"] = ~(df["tokens"] > df["max_tokens"])
+    tasks, texts = df["task"].nunique(dropna=False), df["caption"].nunique()
+    df["several"] = bool(texts > 1 or tasks == 1)
+    # One text for every clip of a drop with one task: right where the task is the caption, odd where each clip was looked at.
+    df["own"] = bool(texts > 1 or len(df) < 3 or (df["captioner"] == "task").all())
     return df
 
 
@@ -137,7 +142,8 @@ def _widen_shards(df: "pd.DataFrame") -> "pd.DataFrame":
     ordered = df.sort_values("offset_bytes", kind="stable")
     end = ordered["offset_bytes"] + ordered["size_bytes"]
     df["apart"] = ~(ordered["offset_bytes"] < end.groupby(ordered["shard"]).shift()).reindex(df.index)
-    return _widen_captions(_widen_split(df))
+    df["caption_length"] = df["caption"].str.strip().str.len()
+    return _widen_split(df)
 
 
 def _widen_split(df: "pd.DataFrame") -> "pd.DataFrame":

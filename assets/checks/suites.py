@@ -7,10 +7,20 @@ the rows are usable and worth a look. Plain values only, so that reading this co
 from dataclasses import dataclass, field
 from typing import Any
 
+from cosmos_ops.captions.refusal import PATTERN as REFUSAL
+
 ERROR, WARNING = "error", "warning"
 
 _AGAIN = "materialize the stage again; if it comes back, the log reader is wrong"
-_TASK = "add the task text to the log, or set captions.template in the profile to a text that needs none"
+_TASK = (
+    "add the task text to the log, or as `task` to cosmos-drop.yaml in a copy of the drop, or set captions.template in the profile to a text that needs none"
+)
+_NO_CAPTION = (
+    f"where the template names {{task}}: {_TASK}; where it names {{telemetry}}: the log has no proprioception in the clip, use captions.captioner task or vlm"
+)
+_SHORTER = "shorten captions.template or the task text, or raise captions.max_tokens where the text encoder has room"
+_REFUSED = "change captions.vlm.prompt or captions.vlm.model in the profile, or the task text where that is what reads so"
+_ALIKE = "the clips have different tasks: name {task}, {telemetry} or {vlm} in captions.template, and look at what the captioner answers"
 
 
 @dataclass(frozen=True)
@@ -150,9 +160,18 @@ SUITES: dict[str, tuple[str, list[Expect]]] = {
                 1,
                 None,
                 "the caption is empty",
-                _TASK,
+                _NO_CAPTION,
             ),
             _between("caption_length", None, 4000, "the caption has over 4000 characters: the text encoder would cut it", "shorten captions.template", WARNING),
+            _true("fits", "the caption has more tokens than captions.max_tokens and the text encoder allow", _SHORTER),
+            Expect(
+                "expect_column_values_to_not_match_regex",
+                "the caption is a refusal, or talks about the model that wrote it",
+                _REFUSED,
+                {"column": "caption", "regex": REFUSAL},
+            ),
+            _somewhere("several", "every clip has the same caption", _ALIKE),
+            _somewhere("own", "a vision model or telemetry gave all clips the same caption", "look whether the caption fits the clips", WARNING),
             _present("captioner"),
             _present("captioner_version"),
             _between("tokens", 1, None, "a caption has no token"),

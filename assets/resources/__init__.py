@@ -3,6 +3,7 @@
 from assets.resources.gpu import GpuResource
 from assets.resources.lake import LakeResource
 from assets.resources.launcher import TrainingLauncher
+from assets.resources.secret import SecretResource
 from assets.resources.tracking import TrackingResource
 
-__all__ = ["GpuResource", "LakeResource", "TrackingResource", "TrainingLauncher"]
+__all__ = ["GpuResource", "LakeResource", "SecretResource", "TrackingResource", "TrainingLauncher"]

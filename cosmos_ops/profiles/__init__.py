@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cosmos_ops.captions.template import template_fields
+from cosmos_ops.captions.vlm.prompt import read_prompt
 from cosmos_ops.errors import UserError
 from cosmos_ops.hashing import digest
 from cosmos_ops.settings import build, read_yaml
 
 FOLDER = Path(__file__).parent
+DIRECTIONS = {"forward", "back", "left", "right", "up", "down"}
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,88 @@ class QualitySettings:
 
 
 @dataclass(frozen=True)
+class TelemetrySettings:
+    """What captions from telemetry may say beyond what the log tells. Left out, nothing is assumed."""
+
+    joint_unit: str | None = None
+    """`rad` or `deg`, for joints whose unit the log does not tell."""
+    length_unit: str | None = None
+    """`m`, `cm` or `mm`, for positions whose unit the log does not tell."""
+    axes: tuple[str, ...] = ()
+    """Where +x, +y and +z of positions point: [forward, left, up] or the like."""
+    gripper_closed: str | None = None
+    """`low` or `high`: which end of the gripper's values is closed, where the log does not tell."""
+
+
+@dataclass(frozen=True)
+class VlmSettings:
+    """A vision model behind an OpenAI-compatible endpoint, and how it is asked."""
+
+    base_url: str = ""
+    """What comes before `/chat/completions`, `https://host/v1` mostly."""
+    model: str = ""
+    key_variable: str | None = None
+    """Name of the environment variable that holds the key; None sends none."""
+    prompt: str = "rubric"
+    """A text in `cosmos_ops/captions/vlm/prompts`, or the path of one."""
+    frames: int = 4
+    """Pictures shown of a clip, evenly spread from its first to its last frame."""
+    image_px: int = 512
+    """Longer side of a picture."""
+    answer_tokens: int = 300
+    extra: dict[str, object] = field(default_factory=dict)
+    """More fields of the request; null takes one out (`{max_tokens: null, max_completion_tokens: 300}`)."""
+    workers: int = 4
+    """Requests under way at a time."""
+    timeout_s: float = 60.0
+    """From connecting to the answer's last byte."""
+    retries: int = 5
+    backoff_s: float = 1.0
+    """Wait before the first retry; doubled each time, shortened at random by up to half."""
+    max_requests: int | None = None
+    """A run stops before it sends more; retries count."""
+    max_total_tokens: int | None = None
+    """A run stops once the endpoint reported this many tokens, prompts included."""
+    dollars_per_million_prompt_tokens: float | None = None
+    dollars_per_million_answer_tokens: float | None = None
+
+    def produced_by(self) -> dict[str, object]:
+        """The settings that an answer depends on; the prompt by its content."""
+        return {
+            "model": self.model,
+            "prompt": digest(read_prompt(self.prompt)),
+            **{name: getattr(self, name) for name in ("frames", "image_px", "answer_tokens", "extra")},
+        }
+
+
+@dataclass(frozen=True)
 class CaptionSettings:
     captioner: str = "task"
+    """`task`, `telemetry`, `vlm` or `combined`."""
     template: str = "{task}"
+    """What `task` and `combined` write. Both fill in {task}, {robot} and {camera}; `combined` also {telemetry} and {vlm}."""
     max_tokens: int = 512
+    telemetry: TelemetrySettings = TelemetrySettings()
+    vlm: VlmSettings = VlmSettings()
+
+    @property
+    def text(self) -> str:
+        """The template that captions are written by."""
+        return {"telemetry": "{telemetry}", "vlm": "{vlm}"}.get(self.captioner, self.template)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Which of `telemetry` and `vlm` the captions need."""
+        return () if self.captioner == "task" else tuple(name for name in ("telemetry", "vlm") if name in template_fields(self.text))
+
+    def produced_by(self) -> dict[str, object]:
+        """The settings that captions depend on: those of a captioner that is not used, and how an endpoint is reached, change nothing."""
+        parts: dict[str, object] = {"captioner": self.captioner, "template": self.template, "max_tokens": self.max_tokens}
+        if "telemetry" in self.models:
+            parts["telemetry"] = self.telemetry
+        if "vlm" in self.models:
+            parts["vlm"] = self.vlm.produced_by()
+        return parts
 
 
 @dataclass(frozen=True)
@@ -135,7 +216,7 @@ class Profile:
     @property
     def data_fingerprint(self) -> str:
         """Hash of the settings that decide the data half's bytes; part of its paths and code versions."""
-        return digest([self.clip, self.quality, self.captions, self.shards], 12)
+        return digest([self.clip, self.quality, self.captions.produced_by(), self.shards], 12)
 
 
 def load_profile(name_or_path: str) -> Profile:
@@ -147,6 +228,7 @@ def load_profile(name_or_path: str) -> Profile:
             raise UserError(f"profile {name_or_path!r} does not exist; there are {', '.join(profile_names())}, or give a .yaml path")
     profile = build(Profile, read_yaml(path), str(path))
     _validate(profile, path)
+    _validate_captions(profile.captions, path)
     return profile
 
 
@@ -169,3 +251,27 @@ def _validate(profile: Profile, path: Path) -> None:
     for fine, message in checks:
         if not fine:
             raise UserError(f"{path}: {message}")
+
+
+def _validate_captions(captions: CaptionSettings, path: Path) -> None:
+    vlm, telemetry = captions.vlm, captions.telemetry
+    positive = ("frames", "image_px", "answer_tokens", "workers", "timeout_s")
+    limits = ("max_requests", "max_total_tokens")
+    checks = (
+        (captions.max_tokens > 0, "captions.max_tokens must be positive"),
+        (telemetry.joint_unit in (None, "rad", "deg"), f"captions.telemetry.joint_unit is {telemetry.joint_unit!r}; use rad or deg"),
+        (telemetry.length_unit in (None, "m", "cm", "mm"), f"captions.telemetry.length_unit is {telemetry.length_unit!r}; use m, cm or mm"),
+        (telemetry.gripper_closed in (None, "low", "high"), f"captions.telemetry.gripper_closed is {telemetry.gripper_closed!r}; use low or high"),
+        (set(telemetry.axes) <= DIRECTIONS and len(telemetry.axes) in (0, 3), f"captions.telemetry.axes needs three of {', '.join(sorted(DIRECTIONS))}"),
+        (all(getattr(vlm, name) > 0 for name in positive), f"captions.vlm: {', '.join(positive)} must be positive"),
+        (vlm.image_px >= 32, "captions.vlm.image_px must be at least 32"),
+        (vlm.retries >= 0 and vlm.backoff_s >= 0, "captions.vlm.retries and backoff_s cannot be negative"),
+        (all(getattr(vlm, name) is None or getattr(vlm, name) > 0 for name in limits), f"captions.vlm: {' and '.join(limits)} must be positive"),
+    )
+    for fine, message in checks:
+        if not fine:
+            raise UserError(f"{path}: {message}")
+    if "vlm" in captions.models:
+        if not vlm.model or not vlm.base_url:
+            raise UserError(f"{path}: captions.vlm.base_url and captions.vlm.model are needed where captions come from a vision model")
+        read_prompt(vlm.prompt)

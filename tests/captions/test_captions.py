@@ -3,11 +3,14 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
+from cosmos_ops.base_models.cosmos_text import token_ids
+from cosmos_ops.base_models.nano.tokenizer import build_tokenizer
+from cosmos_ops.base_models.token_count import TokenCounter, token_counter
 from cosmos_ops.captions.task import task_captions
 from cosmos_ops.captions.write import caption_drop
-from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake
-from cosmos_ops.profiles import CaptionSettings
+from cosmos_ops.profiles import CaptionSettings, load_profile
 from tests.fixtures.lerobot_factory import write_lerobot
 from tests.shards.lakes import ready_for_shards, small_profile
 
@@ -51,14 +54,25 @@ def test_every_clip_gets_one_row_and_tokens_are_not_guessed(lake):
     assert manifest.unchanged and manifest.meta["empty"] == 0
 
 
-def test_tokens_are_the_encoders_and_a_caption_it_would_cut_is_refused(lake):
-    count = lambda text: len(text.encode())  # noqa: E731
-    rows = rows_of(caption_drop(lake, "toy", small_profile(), count))
-    assert [row["tokens"] for row in rows] == [len(row["caption"]) for row in rows]
-    tight = small_profile(captions=CaptionSettings(max_tokens=4))
-    ready_for_shards(lake.root, lake.root.parent / "log", tight)
-    with pytest.raises(WorkFailed, match=r"captions are longer than captions.max_tokens \(4\), first clip [0-9a-f]{16} with 14 tokens"):
-        caption_drop(lake, "toy", tight, count)
+def test_tokens_are_the_encoders_and_count_to_no_other_version(lake):
+    uncounted = caption_drop(lake, "toy", small_profile())
+    counted = caption_drop(lake, "toy", small_profile(), TokenCounter("bytes", 40, lambda text: len(text.encode())))
+    rows = rows_of(counted)
+    assert [row["tokens"] for row in rows] == [len(row["caption"]) for row in rows] and {row["max_tokens"] for row in rows} == {40}
+    assert not counted.unchanged and counted.data_version == uncounted.data_version and counted.meta["tokens"] == 14
+    assert {row["max_tokens"] for row in rows_of(caption_drop(lake, "toy", small_profile()))} == {64}
+
+
+def test_nano_counts_as_its_text_encoder_reads():
+    counter = token_counter(load_profile("nano").base_model)
+    tokenizer = build_tokenizer()
+    for caption in ("put the banana on the plate", "The arm moves joint 3 by 49 degrees; its gripper closes at 4.1 s."):
+        ids = token_ids(tokenizer, caption, 128)
+        assert sum(number != tokenizer.pad_token_id for number in ids) == counter.count(caption) + 128 - counter.room
+    # One more token than there is room for, and the encoder cuts it.
+    word = next(word for word in (" the", "a") if counter.count(word * 3) == 3)
+    assert counter.count(word * counter.room) == counter.room
+    assert tokenizer.pad_token_id not in token_ids(tokenizer, word * counter.room, 128)
 
 
 def test_an_unknown_captioner_names_the_known(lake):

@@ -1,0 +1,1 @@
+"""Captions from a vision model behind any OpenAI-compatible endpoint."""
