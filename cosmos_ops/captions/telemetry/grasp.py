@@ -26,19 +26,17 @@ class Grasp:
 class Trace:
     """A gripper over an episode."""
 
-    times_s: np.ndarray
-    high: np.ndarray
-    """[T] bool."""
+    begins_high: bool
+    switches: tuple[tuple[float, bool], ...]
+    """(seconds on the episode's clock, whether it goes high), in order."""
     range: float
     largest: float
 
     def within(self, start_s: float, stop_s: float) -> Grasp:
         """The part from `start_s` to `stop_s`, times counted from `start_s`."""
-        at_start = max(0, int(np.searchsorted(self.times_s, start_s, side="right")) - 1)
-        changes = np.flatnonzero(self.high[1:] != self.high[:-1]) + 1
-        inside = [row for row in changes if row > at_start and self.times_s[row] <= stop_s]
-        switches = tuple((float(self.times_s[row] - start_s), bool(self.high[row])) for row in inside)
-        return Grasp(bool(self.high[at_start]), switches, self.range, self.largest)
+        before = [high for time_s, high in self.switches if time_s <= start_s]
+        inside = tuple((time_s - start_s, high) for time_s, high in self.switches if start_s < time_s <= stop_s)
+        return Grasp(before[-1] if before else self.begins_high, inside, self.range, self.largest)
 
 
 def trace(times_s: np.ndarray, values: np.ndarray) -> Trace | None:
@@ -52,8 +50,17 @@ def trace(times_s: np.ndarray, values: np.ndarray) -> Trace | None:
         position = values.mean(axis=1)
     low, high = float(position.min()), float(position.max())
     share = (position - low) / (high - low) if high > low else np.zeros(len(position))
-    firm = np.where(share >= UP, 1, np.where(share <= DOWN, 0, -1))
-    rows = np.maximum.accumulate(np.where(firm >= 0, np.arange(len(firm)), -1))
-    first = firm[firm >= 0][0] if (firm >= 0).any() else 0
-    side = np.where(rows >= 0, firm[np.maximum(rows, 0)], first)
-    return Trace(times_s, side.astype(bool), high - low, max(abs(low), abs(high)))
+    firm = np.flatnonzero((share >= UP) | (share <= DOWN))
+    sides = share[firm] >= UP
+    turns = np.flatnonzero(sides[1:] != sides[:-1]) + 1
+    switches = tuple((_halfway_s(times_s, share, firm[turn - 1], firm[turn]), bool(sides[turn])) for turn in turns)
+    return Trace(bool(sides[0]), switches, high - low, max(abs(low), abs(high)))
+
+
+def _halfway_s(times_s: np.ndarray, share: np.ndarray, before: int, after: int) -> float:
+    """When the position last passes the middle of its range between two rows on either side of it, between rows by a straight line."""
+    rising = share[after] > share[before]
+    beyond = (share[before : after + 1] >= 0.5) == rising
+    row = before + int(np.flatnonzero(~beyond)[-1])
+    part = (0.5 - share[row]) / (share[row + 1] - share[row])
+    return float(times_s[row] + part * (times_s[row + 1] - times_s[row]))

@@ -146,7 +146,7 @@ def _words(name: str) -> list[str]:
     """`kLeftShoulderPitch` -> left, shoulder, pitch; `panda_joint1` -> panda, joint, 1; `robot0_eef_pos_x` -> robot0, eef, pos, x."""
     name = re.sub(r"^k(?=[A-Z])", "", name)
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    parts = re.findall(r"[A-Za-z]+\d*|\d+", name)
+    parts = re.findall(r"[A-Za-z][A-Za-z0-9]*|\d+", name)
     split = (re.fullmatch(r"(joint|motor|axis|finger|dof|servo|j|q)(\d+)", part.lower()) for part in parts)
     return [word for part, found in zip(parts, split, strict=True) for word in (found.groups() if found else (part.lower(),))]
 
@@ -209,7 +209,9 @@ def _gripper(columns: list[_Column], commanded: bool, closed: str | None, aloha:
 def _label(words: tuple[str, ...]) -> str:
     words = tuple("joint" if word in ("j", "q", "dof") else word for word in words)
     numbered = any(word.isdecimal() for word in words)
-    kept = [word for word in words if word not in _SILENT or (numbered and word == "joint")]
+    # A robot's model (`vx300s`, `ur5e`) is no part of a joint's name.
+    plain = [word for word in words if word.isalpha() or word.isdecimal()]
+    kept = [word for word in plain if word not in _SILENT or (numbered and word == "joint")]
     kept = kept[-3:] or list(words)
     if kept == [word for word in kept if word.isdecimal()]:
         kept = ["joint", *kept]

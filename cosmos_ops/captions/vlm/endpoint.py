@@ -75,11 +75,14 @@ class Endpoint:
         make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = make(parts.hostname, parts.port, timeout=self.timeout_s)
         late = threading.Event()
+        sockets: list[socket.socket] = []
         # A socket's own timeout starts again with every byte: a server that drips would hold a request for ever.
-        watch = threading.Timer(self.timeout_s, self._cut, (connection, late))
+        watch = threading.Timer(self.timeout_s, self._cut, (sockets, late))
         watch.daemon = True
         watch.start()
         try:
+            connection.connect()
+            sockets.append(connection.sock)  # the connection lets go of it as soon as the answer's head is there
             connection.request("POST", f"{parts.path.rstrip('/')}/chat/completions", json.dumps(request), self._headers())
             response = connection.getresponse()
             content = response.read(MOST_ANSWER_BYTES + 1)
@@ -100,10 +103,11 @@ class Endpoint:
         key = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         return {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "cosmos-ops", **key}
 
-    def _cut(self, connection: http.client.HTTPConnection, late: threading.Event) -> None:
+    def _cut(self, sockets: list[socket.socket], late: threading.Event) -> None:
         late.set()
-        with contextlib.suppress(OSError, AttributeError):  # not connected yet: connecting has the same timeout
-            connection.sock.shutdown(socket.SHUT_RDWR)
+        for open_socket in sockets:  # none yet: connecting has the same timeout
+            with contextlib.suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
 
     def _late(self) -> str:
         return f"no whole answer within {self.timeout_s:g} s"
