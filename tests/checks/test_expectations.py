@@ -49,6 +49,7 @@ def test_an_empty_caption_is_an_error_that_names_the_clip_and_the_remedy(copies)
     (outcome,) = failed("captions", df).values()
     assert outcome.severity == "error" and outcome.failing_rows == [df.loc[3, "clip_id"]]
     assert f"1 of {len(df)} rows" in outcome.message and "captions.template" in outcome.remedy
+    assert "`task` to cosmos-drop.yaml" in outcome.remedy
 
 
 def test_a_long_caption_is_a_warning(copies):
@@ -56,6 +57,32 @@ def test_a_long_caption_is_a_warning(copies):
     df.loc[0, "caption"] = "word " * 1000
     (outcome,) = failed("captions", df).values()
     assert outcome.severity == "warning" and outcome.failing_rows == [df.loc[0, "clip_id"]]
+
+
+def test_a_caption_that_the_encoder_would_cut_is_an_error(copies):
+    df = copies["captions"]
+    df["tokens"] = 20
+    df.loc[2, "tokens"] = 65
+    (outcome,) = failed("captions", df).values()
+    assert outcome.severity == "error" and outcome.failing_rows == [df.loc[2, "clip_id"]] and "captions.max_tokens" in outcome.message + outcome.remedy
+
+
+def test_a_refusal_is_no_caption(copies):
+    df = copies["captions"]
+    df.loc[1, "caption"] = "I'm sorry, but as an AI I can't see the video."
+    (outcome,) = failed("captions", df).values()
+    assert outcome.severity == "error" and outcome.failing_rows == [df.loc[1, "clip_id"]] and "captions.vlm.prompt" in outcome.remedy
+
+
+def test_one_caption_for_all_clips_is_an_error_unless_they_have_one_task(copies):
+    df = copies["captions"]
+    assert df["caption"].nunique() == df["task"].nunique() == 1 and not failed("captions", df)
+    df.loc[0, "task"] = None
+    outcome = failed("captions", df)["every clip has the same caption"]
+    assert outcome.severity == "error" and outcome.failing_rows == [] and "captions.template" in outcome.remedy
+    df = copies["captions"].assign(task="push", captioner="vlm")
+    (outcome,) = failed("captions", df).values()
+    assert outcome.severity == "warning" and "same caption" in outcome.message
 
 
 def test_twins_are_both_named(copies):
