@@ -142,6 +142,24 @@ def test_what_is_no_position_is_no_joint():
     assert told(state) == "The robot stays still."
 
 
+def test_stillness_is_claimed_of_nothing_that_is_not_known():
+    grip = ramp((0, 1), (2, 0))
+    assert told({"gripper_opening": grip}) == "The arm's gripper closes at 1.0 s."
+    assert told({"joint_1": still(), "strange": ramp((0, 0), (4, 1))}) == "The arm stays still."
+    assert told({"x": np.full(41, np.nan), "y": still(), "gripper_opening": grip}) == "The arm's gripper closes at 1.0 s."
+
+
+def test_a_waist_belongs_to_its_arm_or_between_two():
+    waist = ramp((0, 0), (4, 1))
+    assert told({"waist": waist, "elbow": still()}) == "The arm moves its waist by 1."
+    assert (
+        told({"left_elbow": still(), "right_elbow": still(), "waist_yaw_joint": waist})
+        == "The left arm stays still. The right arm stays still. The torso moves."
+    )
+    assert told({"left_elbow": waist, "right_elbow": still(), "neck_0": still()}) == "The left arm moves its elbow by 1. The right arm stays still."
+    assert told({"robot0_joint_pos_0": waist, "robot1_joint_pos_0": still()}) == "The first arm moves joint 0 by 1. The second arm stays still."
+
+
 def test_rows_that_are_no_numbers_say_nothing():
     broken = ramp((0, 0), (4, 1))
     broken[7] = np.nan

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cosmos_ops.logs.names import split_unit
 
@@ -89,14 +89,17 @@ class Robot:
     limbs: tuple[Limb, ...]
     others: tuple[tuple[str, tuple[int, ...]], ...]
     """(part, columns) of what is no arm: `head`, `torso`, `base`, `left leg`."""
-    unnamed: tuple[int, ...]
-    """All columns, where no name tells an arm or another part."""
+    unread: tuple[int, ...]
+    """Columns whose names tell no part; all of them where there are no names."""
 
 
 def robot_parts(state_names: Sequence[str], action_names: Sequence[str], width: int, closed: str | None = None) -> Robot:
     """The parts that `width` numbers of state belong to. A gripper that the state lacks is taken from the actions; `closed` says where it is closed."""
     state, action = _columns(state_names), _columns(action_names)
-    sided = any(column.side for column in state if column.kind in ("joint", "axis", "hand"))
+    sided = any(column.side for column in state if column.kind in _LIMB_KINDS and column.kind != "gripper")
+    if sided:
+        # A robot with two sides has a waist between them; an arm of its own has one as its first joint.
+        state = [replace(column, kind="torso" if "waist" in column.words else "other") if column.apart else column for column in state]
     numbered = len({column.number for column in state if column.number}) > 1
     groups: dict[str, list[_Column]] = {}
     for column in state:
@@ -109,7 +112,8 @@ def robot_parts(state_names: Sequence[str], action_names: Sequence[str], width: 
     limbs = tuple(_limb(name, groups[name], commands.get(name, []), closed) for name in names)
     parts = sorted({(column.kind, column.side) for column in state if column.kind in _PLACES})
     others = tuple((f"{side} {part}".strip(), tuple(column.place for column in state if (column.kind, column.side) == (part, side))) for part, side in parts)
-    return Robot(limbs, others, () if limbs or others else tuple(range(width)))
+    unread = tuple(column.place for column in state if column.kind == "other") if state else tuple(range(width))
+    return Robot(limbs, others, unread)
 
 
 _LIMB_KINDS = ("joint", "axis", "quaternion", "gripper", "hand")
@@ -123,6 +127,11 @@ class _Column:
     side: str
     number: str
     kind: str
+
+    @property
+    def apart(self) -> bool:
+        """A limb's number that names no side."""
+        return not self.side and not self.number and self.kind in _LIMB_KINDS
 
     def group(self, sided: bool, numbered: bool) -> str:
         if numbered and self.number:
@@ -138,7 +147,7 @@ def _columns(names: Sequence[str]) -> list[_Column]:
         side = next((word for word in words if word in _SIDES), "")
         number = next((match[1] for word in words if (match := re.fullmatch(r"robot(\d)", word))), "")
         rest = tuple(word for word in words if word not in _SIDES and not re.fullmatch(r"robot\d?", word))
-        found.append(_Column(place, rest, unit, side, number, _kind(rest, side)))
+        found.append(_Column(place, rest, unit, side, number, _kind(rest)))
     return found
 
 
@@ -151,10 +160,10 @@ def _words(name: str) -> list[str]:
     return [word for part, found in zip(parts, split, strict=True) for word in (found.groups() if found else (part.lower(),))]
 
 
-def _kind(words: tuple[str, ...], side: str) -> str:
+def _kind(words: tuple[str, ...]) -> str:
     known = set(words)
     if known & _NOT_POSITION:
-        return "other"
+        return "rate"
     if known & _GRIPPER:
         return "gripper"
     last, context = (words[-1], known - {words[-1]}) if words else ("", set())
@@ -166,8 +175,8 @@ def _kind(words: tuple[str, ...], side: str) -> str:
         return "turn"
     if known & _HAND:
         return "hand"
-    if "waist" in known and not side and not known & {"joint", "motor"} and known - {"waist"} <= {str(place) for place in range(9)} | {"yaw", "roll", "pitch"}:
-        return "torso"
+    if "base" in known and last in ("x", "y", "theta", "yaw"):
+        return "base"
     place = next((place for place, own in _PLACES.items() if known & own), None)
     return place or ("joint" if known & _JOINT else "other")
 

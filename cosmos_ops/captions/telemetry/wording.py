@@ -38,30 +38,34 @@ class Words:
 
 def describe(seen: Observation, scale: Scale, words: Words) -> str:
     """The sentences of one clip; empty where the telemetry says nothing."""
-    told = [_limb(seen, place, scale, words) for place in range(len(seen.robot.limbs))]
-    others = [(part, _moved(seen, columns, scale.reach[list(columns)].max(initial=0.0))) for part, columns in seen.robot.others]
-    moving = [part for part, moved in others if moved]
-    if seen.robot.unnamed:
-        return "The robot moves." if _anything_moves(seen, scale) else "The robot stays still."
-    if not any(move for move, _ in told) and not moving:
-        grips = [grip for _, grip in told if grip]
-        if len(told) == 1 or not grips:
-            return _sentence("The robot", "stays still", grips[0] if grips else "")
-    sentences = [_sentence(_subject(limb), move or "stays still", grip) for limb, (move, grip) in zip(seen.robot.limbs, told, strict=True)]
-    sentences += [f"The {part} moves." for part in moving]
-    return " ".join(sentences)
+    robot = seen.robot
+    told = [_limb(seen, place, scale, words) for place in range(len(robot.limbs))]
+    others = [(part, _moved(seen, columns, scale.reach[list(columns)].max(initial=0.0))) for part, columns in robot.others]
+    known = [move for move, _ in told if move is not None] + [part if moved else "" for part, moved in others]
+    if not known and not any(grip for _, grip in told):
+        return f"The robot {'moves' if _anything_moves(seen, robot.unread, scale) else 'stays still'}." if robot.unread else ""
+    # What has a name is still; the whole robot is only where nothing else moves.
+    still = bool(known) and not any(known) and not _anything_moves(seen, robot.unread, scale) and all(move is not None for move, _ in told)
+    grips = [grip for _, grip in told if grip]
+    if still and (len(told) < 2 or not grips):
+        return _sentence("The robot", "stays still", grips[0] if grips else "")
+    sentences = [_sentence(_subject(limb), move, grip) for limb, (move, grip) in zip(robot.limbs, told, strict=True)]
+    sentences += [f"The {part} moves." for part, moved in others if moved]
+    return " ".join(filter(None, sentences))
 
 
 def _subject(limb: Limb) -> str:
     return f"The {limb.name} arm" if limb.name else "The arm"
 
 
-def _sentence(subject: str, move: str, grip: str) -> str:
-    return f"{subject} {move}; its {grip}." if grip else f"{subject} {move}."
+def _sentence(subject: str, move: str | None, grip: str) -> str:
+    if move is None:
+        return f"{subject}'s {grip}." if grip else ""
+    return f"{subject} {move or 'stays still'}; its {grip}." if grip else f"{subject} {move or 'stays still'}."
 
 
-def _limb(seen: Observation, place: int, scale: Scale, words: Words) -> tuple[str, str]:
-    """(what the arm does, what its gripper does), each empty where it does nothing or nothing is told."""
+def _limb(seen: Observation, place: int, scale: Scale, words: Words) -> tuple[str | None, str]:
+    """(what the arm does, empty where it is still and None where nothing tells; what its gripper does, empty where nothing tells)."""
     limb = seen.robot.limbs[place]
     move = _reach(seen, place, scale, words) if limb.position else _turns(seen, limb, scale, words)
     if limb.hand and _moved(seen, limb.hand, scale.reach[_columns_of(seen, "hand")].max(initial=0.0), STILL_HAND_SHARE):
@@ -69,14 +73,14 @@ def _limb(seen: Observation, place: int, scale: Scale, words: Words) -> tuple[st
     return move, _grip(limb.gripper, seen.grasps[place], scale)
 
 
-def _reach(seen: Observation, place: int, scale: Scale, words: Words) -> str:
+def _reach(seen: Observation, place: int, scale: Scale, words: Words) -> str | None:
     """The tool's way: out to where it is farthest from its start, and from there on."""
     limb = seen.robot.limbs[place]
     unit = limb.length_unit or words.length_unit
     columns = list(limb.position)
     far, last = seen.farthest[place][columns] - seen.first[columns], seen.last[columns] - seen.farthest[place][columns]
     if not (np.isfinite(far).all() and np.isfinite(last).all()):
-        return ""
+        return None
     least = max(STILL_SHARE * scale.reach[_columns_of(seen, "position")].max(initial=0.0), STILL_M / _METRES[unit] if unit else 0.0)
     parts = []
     if np.linalg.norm(far) > least:
@@ -115,10 +119,12 @@ def _turn(seen: Observation, limb: Limb) -> float:
     return 2.0 * math.acos(min(1.0, abs(float(ends[0] @ ends[1])) / (lengths[0] * lengths[1])))
 
 
-def _turns(seen: Observation, limb: Limb, scale: Scale, words: Words) -> str:
+def _turns(seen: Observation, limb: Limb, scale: Scale, words: Words) -> str | None:
     """The joints that move most, by how far each goes in the clip; no word on directions, which joints alone do not tell."""
     widest = scale.reach[_columns_of(seen, "joints")].max(initial=0.0)
     reach = {joint: float(seen.reach[joint.column]) for joint in limb.joints if np.isfinite(seen.reach[joint.column])}
+    if not reach:
+        return "" if limb.hand else None
     units = {joint: joint.unit or (words.joint_unit if joint.unit is None else None) for joint in reach}
     turning = {joint: how for joint, how in reach.items() if how > max(STILL_SHARE * widest, _least(units[joint]))}
     if not turning:
@@ -153,11 +159,11 @@ def _moved(seen: Observation, columns: Sequence[int], widest: float, share: floa
     return bool((reach[np.isfinite(reach)] > max(share * widest, 1e-9)).any())
 
 
-def _anything_moves(seen: Observation, scale: Scale) -> bool:
-    """Of numbers without names: whether any goes a notable share of its own range in the drop."""
-    widest = scale.reach[: len(seen.reach)]
-    known = np.isfinite(seen.reach) & (widest > 1e-6)
-    return bool((seen.reach[known] > STILL_SHARE * widest[known]).any())
+def _anything_moves(seen: Observation, columns: Sequence[int], scale: Scale) -> bool:
+    """Of numbers without a meaning: whether any goes a notable share of its own range in the drop."""
+    reach, widest = seen.reach[list(columns)], scale.reach[list(columns)]
+    known = np.isfinite(reach) & (widest > 1e-6)
+    return bool((reach[known] > STILL_SHARE * widest[known]).any())
 
 
 def _columns_of(seen: Observation, kind: str) -> list[int]:
