@@ -1,6 +1,6 @@
 """Profiles: one YAML each in this folder, or any path. A profile is the only thing that differs between nano and the real model."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cosmos_ops.captions.template import template_fields
@@ -86,7 +86,7 @@ class VlmSettings:
     key_variable: str | None = None
     """Name of the environment variable that holds the key; None sends none."""
     prompt: str = "rubric"
-    """A text in `cosmos_ops/captions/vlm/prompts`, or the path of one."""
+    """A text in `cosmos_ops/captions/vlm/prompts`, or the path of one, from the profile's folder."""
     frames: int = 4
     """Pictures shown of a clip, evenly spread from its first to its last frame."""
     image_px: int = 512
@@ -226,10 +226,18 @@ def load_profile(name_or_path: str) -> Profile:
         path = FOLDER / f"{name_or_path}.yaml"
         if not path.is_file():
             raise UserError(f"profile {name_or_path!r} does not exist; there are {', '.join(profile_names())}, or give a .yaml path")
-    profile = build(Profile, read_yaml(path), str(path))
+    profile = _with_prompt(build(Profile, read_yaml(path), str(path)), path.absolute().parent)
     _validate(profile, path)
     _validate_captions(profile.captions, path)
     return profile
+
+
+def _with_prompt(profile: Profile, folder: Path) -> Profile:
+    """A prompt of one's own lies beside its profile, wherever work is started."""
+    vlm = profile.captions.vlm
+    if vlm.prompt.isidentifier():
+        return profile
+    return replace(profile, captions=replace(profile.captions, vlm=replace(vlm, prompt=str(folder / vlm.prompt))))
 
 
 def profile_names() -> list[str]:

@@ -338,6 +338,20 @@ def test_wrong_settings_are_told_before_anything_is_sent(lake, tmp_path):
             load_profile(str(path))
 
 
+def test_a_prompt_of_one_s_own_lies_beside_its_profile(tmp_path, monkeypatch):
+    (tmp_path / "mine.txt").write_text("Say what happens.")
+    nano = yaml.safe_load((ROOT / "cosmos_ops/profiles/nano.yaml").read_text())
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump(nano | {"captions": {"captioner": "vlm", "vlm": {"base_url": "http://h/v1", "model": "m", "prompt": "mine.txt"}}})
+    )
+    found = {load_profile(str(tmp_path / "mine.yaml")).data_fingerprint}
+    monkeypatch.chdir(tmp_path)
+    found.add(load_profile("mine.yaml").data_fingerprint)
+    assert len(found) == 1
+    (tmp_path / "mine.txt").write_text("Say it in other words.")
+    assert load_profile("mine.yaml").data_fingerprint not in found
+
+
 def test_settings_of_captioners_that_are_not_used_change_no_fingerprint():
     plain = small_profile()
     vlm = VlmSettings(base_url="http://h/v1", model="m")
