@@ -45,6 +45,7 @@ class LeRobotReader:
         self._root = Path(root)
         self._mapping = read_mapping(self._root)
         self._info = read_info(self._root)
+        self._told: dict[tuple[str, int], tuple[str, ...]] = {}
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -124,7 +125,9 @@ class LeRobotReader:
         )
 
     def _names(self, feature: str, width: int) -> tuple[str, ...]:
-        return lerobot_names(self._root, self._info.raw["features"], feature, width)
+        if (feature, width) not in self._told:
+            self._told[feature, width] = lerobot_names(self._root, self._info.raw["features"], feature, width)
+        return self._told[feature, width]
 
     def _rows(self, entry: Entry, problems: list[Problem]) -> Rows | None:
         where = whereabouts(self._root, entry.data_path)

@@ -69,8 +69,10 @@ def _limbs(root: Path, kind: str, width: int) -> tuple[str, ...]:
             return ()
         parts = json.loads(path.read_text(encoding="utf-8"))[kind].items()
         spans = sorted((int(part["start"]), int(part["end"]), str(name)) for name, part in parts)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return ()
-    if [place for start, end, _ in spans for place in range(start, min(end, width + 1))] != list(range(width)):
+    bounds = [0, *(end for _, end, _ in spans)]
+    # Side by side from the first number to the last, none longer than what is there.
+    if bounds[-1] != width or any(start != before or end <= start for (start, end, _), before in zip(spans, bounds, strict=False)):
         return ()
     return tuple(f"{name}_{place - start}" for start, end, name in spans for place in range(start, end))

@@ -16,6 +16,7 @@ from cosmos_ops.captions.telemetry.parts import robot_parts
 from cosmos_ops.captions.telemetry.wording import Words, describe
 from cosmos_ops.logs import Episode, open_log
 from cosmos_ops.logs.drops import Drop
+from cosmos_ops.logs.names import lerobot_names
 from cosmos_ops.profiles import TelemetrySettings
 from tests.fixtures.hdf5_factory import write_aloha, write_robomimic
 from tests.fixtures.lerobot_factory import write_lerobot
@@ -79,6 +80,8 @@ def test_joints_give_amounts_and_no_direction():
     assert told(joints, words=Words("rad")) == "The left arm moves its waist by 29 degrees and elbow by 17 degrees. The right arm stays still."
     by_degrees = {f"{name}.deg": np.degrees(values) for name, values in joints.items()}
     assert told(by_degrees) == "The left arm moves its waist by 29 degrees and elbow by 17 degrees. The right arm stays still."
+    lift = {"shoulder_lift": ramp((0, 0), (4, 1)), "lift": ramp((0, 0), (4, 0.5))}
+    assert told(lift, words=Words("rad")) == "The arm moves its shoulder lift by 57 degrees and lift by 0.5.", "what slides is no angle"
     small = {"joint_1": ramp((0, 0), (4, 1.0)), "joint_2": ramp((0, 0), (4, 0.39)), "joint_3": still() + 0.001 * np.sin(np.arange(41))}
     assert told(small) == "The arm moves joint 1 by 1.", "what moves far less than the rest is left out"
 
@@ -235,6 +238,25 @@ def test_lerobot_names_in_all_their_shapes(tmp_path):
         info.write_text(text.replace('[\n    "x",\n    "y",\n    "grip"\n   ]', names))
         found = next(iter(open_log(root).episodes()))
         assert found.state_names == () and found.state.shape[1] == 3, names
+
+
+@pytest.mark.parametrize(
+    "parts, names",
+    [
+        ('{"left_arm": {"start": 0, "end": 2}, "left_hand": {"start": 2, "end": 3}}', ("left_arm_0", "left_arm_1", "left_hand_0")),
+        ('{"left_hand": {"start": 2, "end": 3}, "left_arm": {"start": 0, "end": 2}}', ("left_arm_0", "left_arm_1", "left_hand_0")),
+        ('{"arm": {"start": 0, "end": 2}}', ("motor_0", "motor_1", "motor_2")),
+        ('{"arm": {"start": -1000000000000, "end": 3}}', ("motor_0", "motor_1", "motor_2")),
+        ('{"arm": {"start": 0, "end": 1e999}}', ("motor_0", "motor_1", "motor_2")),
+        ('{"arm": {"start": 0, "end": 2}, "hand": {"start": 1, "end": 3}}', ("motor_0", "motor_1", "motor_2")),
+        ("[]", ("motor_0", "motor_1", "motor_2")),
+    ],
+)
+def test_limbs_of_a_modality_file(tmp_path, parts, names):
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta/modality.json").write_text(f'{{"state": {parts}}}')
+    features = {"observation.state": {"names": ["motor_0", "motor_1", "motor_2"]}}
+    assert lerobot_names(tmp_path, features, "observation.state", 3) == names
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not here")

@@ -39,6 +39,7 @@ _SILENT = {"pos", "position", "qpos", "joint", "k", "observation", "state", "pos
 """Words that say nothing to a reader; `joint` stays where a number follows."""
 _CLOSES_HIGH = {"close", "closed", "closedness", "closing", "knuckle"}
 _OPENS_HIGH = {"open", "opened", "opening", "width", "aperture"}
+_LINEAR = {"slide", "linear", "prismatic", "rail", "gantry", "column"}
 _ALOHA = {"waist", "forearm"}
 
 
@@ -50,6 +51,8 @@ class Joint:
     label: str
     """For people: `waist`, `shoulder pitch`, `joint 2`."""
     unit: str | None
+    slides: bool = False
+    """By its name it moves along a line: an angle's unit is not its own."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ def _limb(name: str, columns: list[_Column], commands: list[_Column], closed: st
     aloha = _ALOHA <= {word for column in joints for word in column.words}
     return Limb(
         name,
-        joints=tuple(Joint(column.place, _label(column.words), column.unit) for column in joints),
+        joints=tuple(Joint(column.place, _label(column.words), column.unit, _slides(column.words)) for column in joints),
         position=tuple(axes[axis].place for axis in held) if len(held) > 1 else (),
         axes=tuple(_AXES.index(axis) for axis in held) if len(held) > 1 else (),
         length_unit=axes[held[0]].unit if held else None,
@@ -213,6 +216,10 @@ def _gripper(columns: list[_Column], commanded: bool, closed: str | None, aloha:
     elif closed is None and not commanded and (aloha or all(column.words[-2:] == ("gripper", "pos") for column in columns)):
         closed = "low"
     return Gripper(tuple(column.place for column in columns), commanded, closed)
+
+
+def _slides(words: tuple[str, ...]) -> bool:
+    return bool(_LINEAR & set(words)) or ("lift" in words and "shoulder" not in words)
 
 
 def _label(words: tuple[str, ...]) -> str:

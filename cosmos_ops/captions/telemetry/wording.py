@@ -125,7 +125,7 @@ def _turns(seen: Observation, limb: Limb, scale: Scale, words: Words) -> str | N
     reach = {joint: float(seen.reach[joint.column]) for joint in limb.joints if np.isfinite(seen.reach[joint.column])}
     if not reach:
         return "" if limb.hand else None
-    units = {joint: joint.unit or (words.joint_unit if joint.unit is None else None) for joint in reach}
+    units = {joint: joint.unit or (None if joint.slides else words.joint_unit) for joint in reach}
     turning = {joint: how for joint, how in reach.items() if how > max(STILL_SHARE * widest, _least(units[joint]))}
     if not turning:
         return ""
@@ -190,7 +190,7 @@ def _length(value: float, unit: str | None) -> str:
     if unit in _METRES:
         metres = value * _METRES[unit]
         return f"{metres:.1f} m" if metres >= 0.995 else f"{max(1, round(100 * metres))} cm"
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+    return f"{value:.0f}" if value >= 10 else np.format_float_positional(value, precision=2, fractional=False, trim="-")
 
 
 def _joined(texts: Sequence[str]) -> str:

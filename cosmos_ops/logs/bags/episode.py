@@ -22,7 +22,7 @@ _NEAREST_WHOLE = 0.02
 """A measured rate this close to a whole number is that number: clocks jitter, cameras are set to whole rates."""
 _COVERS = 0.8
 """Cameras that see at least this much of what the best one sees bound the episode; a camera that died early does not."""
-_SLIDES = re.compile(r"grip|finger|jaw|hand|lift|torso|prismatic|linear|slide|rail|gantry|column|wheel", re.IGNORECASE)
+_SLIDES = re.compile(r"grip|finger|jaw|hand|(?<!shoulder_)lift|torso|prismatic|linear|slide|rail|gantry|column|wheel", re.IGNORECASE)
 """Joints that may be told in metres or in a scale of their own."""
 _EMPTY = np.zeros((0, 0), np.float32)
 
