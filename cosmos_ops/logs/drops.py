@@ -12,6 +12,7 @@ from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake, locked, write_json
 from cosmos_ops.logs import open_log
 from cosmos_ops.logs.fingerprint import Files, difference, fingerprint, scan
+from cosmos_ops.logs.known import Known, known_drops, remember
 
 REGISTRATION = "drop.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -51,10 +52,12 @@ def register_drop(lake: Lake, path: Path | str, name: str | None = None, copy: b
         if (lake.drop(name) / REGISTRATION).is_file():
             return _same_again(lake, load_drop(lake, name), source), False
         new = _describe(source, name, allow_mixed)
-        _refuse_beside(new, [load_drop(lake, other) for other in lake.drop_names()])
+        others = known_drops(lake, REGISTRATION, lambda other: _known(load_drop(lake, other)))
+        _refuse_beside(new, others)
         if copy:
             new = _copy_in(lake, new)
         _store(lake, new)
+        remember(lake, others)
         return new, True
 
 
@@ -133,7 +136,11 @@ def _remedy(lake: Lake, name: str) -> str:
     return f"restore it or ingest it under a new name: --drop {free}"
 
 
-def _refuse_beside(new: Drop, others: list[Drop]) -> None:
+def _known(drop: Drop) -> Known:
+    return Known(drop.name, drop.fingerprint, drop.robot)
+
+
+def _refuse_beside(new: Drop, others: list[Known]) -> None:
     """Refuse content that is in the lake under another name, and a robot that the lake does not know."""
     for other in others:
         if other.fingerprint == new.fingerprint:

@@ -5,8 +5,8 @@ whatever clock was recorded beside it: recorded timestamps may start late, jitte
 What the recorded clock says about the video's speed and cuts is reported by `telemetry.clock_problems`.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -86,6 +86,11 @@ class LeRobotReader:
     def _layout(self) -> Layout:
         return (LayoutV3 if self._info.major == 3 else LayoutV2)(self._root, self._info)
 
+    @cached_property
+    def _where(self) -> Callable[[str], str]:
+        """`whereabouts` in this log, asked once a file: v3.0 keeps hundreds of episodes in one."""
+        return cache(partial(whereabouts, self._root))
+
     def _length_s(self, camera: Camera) -> float | None:
         """Where the episode's part of a shared video ends; a video of its own ends by itself."""
         return camera.frames / camera.fps if self._layout.shares_videos else None
@@ -130,7 +135,7 @@ class LeRobotReader:
         return self._told[feature, width]
 
     def _rows(self, entry: Entry, problems: list[Problem]) -> Rows | None:
-        where = whereabouts(self._root, entry.data_path)
+        where = self._where(entry.data_path)
         if where == "missing":
             problems.append(Problem("missing_telemetry", f"{entry.data_path} does not exist"))
             return None
@@ -147,7 +152,7 @@ class LeRobotReader:
 
     def _camera(self, place: VideoPlace, frames: int, problems: list[Problem]) -> Camera | None:
         feature = place.feature
-        where = whereabouts(self._root, place.path) if feature.refusal is None else "refused"
+        where = self._where(place.path) if feature.refusal is None else "refused"
         if where == "present":
             height, width = frame_size(self._root, place)
             return Camera(feature.name, place.path, place.offset_s, place.frames or frames, feature.fps, height, width, feature.codec)

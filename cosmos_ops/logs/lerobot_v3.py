@@ -1,5 +1,6 @@
 """LeRobot v3.0 on disk: several episodes share a Parquet file and a video file; `meta/episodes/` says which part is whose."""
 
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class LayoutV3:
     def __init__(self, root: Path, info: Info):
         self._root, self._info = root, info
         self._held: tuple[tuple, Rows] | None = None
+        self._where = cache(partial(whereabouts, root))
         self.tasks = self._read_tasks()
         listed = self._read_episodes()
         self.declared = len(listed)
@@ -111,7 +113,7 @@ class LayoutV3:
         return values
 
     def _has_files(self, entry: Entry) -> bool:
-        return any(whereabouts(self._root, path) != "missing" for path in [entry.data_path, *(place.path for place in entry.videos)])
+        return any(self._where(path) != "missing" for path in [entry.data_path, *(place.path for place in entry.videos)])
 
 
 def _read_table(root: Path, relative: str) -> list[dict[str, Any]]:

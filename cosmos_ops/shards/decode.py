@@ -10,8 +10,11 @@ from av.video.reformatter import Interpolation, VideoReformatter
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 
 
-def decode_clip(video: bytes, keyframes: bool = False) -> np.ndarray:
-    """[T, H, W, 3] uint8 RGB of a shard's MP4, or of its keyframes alone; equal bytes give equal pixels. Raises `ValueError` where it is no video."""
+def decode_clip(video: bytes, keyframes: bool = False, height: int | None = None) -> np.ndarray:
+    """[T, H, W, 3] uint8 RGB of a shard's MP4, or of its keyframes alone; equal bytes give equal pixels. Raises `ValueError` where it is no video.
+
+    A `height` in pixels scales the frames down to it, their shape kept.
+    """
     scaler, frames = VideoReformatter(), []
     try:
         with av.open(io.BytesIO(video), format="mp4") as container:
@@ -20,7 +23,9 @@ def decode_clip(video: bytes, keyframes: bool = False) -> np.ndarray:
             if keyframes:
                 stream.codec_context.skip_frame = "NONKEY"
             for frame in container.decode(stream):
-                frames.append(scaler.reformat(frame, format="rgb24", interpolation=_EXACT, threads=1).to_ndarray())
+                size = {"height": height, "width": round(frame.width * height / frame.height)} if height and height < frame.height else {}
+                flags = _EXACT ^ Interpolation.BICUBIC | Interpolation.AREA if size else _EXACT
+                frames.append(scaler.reformat(frame, format="rgb24", interpolation=flags, threads=1, **size).to_ndarray())
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"not a readable clip ({error})") from None
     if not frames:

@@ -1,5 +1,6 @@
 """A picture of a drop's clips as they were written: what training will see."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,16 @@ def write_strip(folder: Path, rows: list[dict], path: Path) -> None:
 
     Of clips with 6 keyframes or more only those are decoded: a drop of few large clips would else spend a third of its time on this picture.
     """
-    lines = []
-    for place in window_numbers(len(rows), _CLIPS):
-        row = rows[place]
-        sample = read_extent(folder / row["shard"], Extent(row["offset_bytes"], row["size_bytes"]))
-        frames = decode_clip(sample.members["mp4"], keyframes=True)
-        if len(frames) < _FRAMES:
-            frames = decode_clip(sample.members["mp4"])
-        label = f"episode {row['index']}, {row['camera']}, window {row['window']}, {row['split']}: {row['caption']}"
-        lines.append((label, frames[np.array(window_numbers(len(frames), _FRAMES))]))
+    with ThreadPoolExecutor(_CLIPS) as pool:
+        lines = list(pool.map(lambda place: _line(folder, rows[place]), window_numbers(len(rows), _CLIPS)))
     filmstrip_png(lines, path, _HEIGHT_PX)
+
+
+def _line(folder: Path, row: dict) -> tuple[str, np.ndarray]:
+    """Label and frames of one clip."""
+    video = read_extent(folder / row["shard"], Extent(row["offset_bytes"], row["size_bytes"])).members["mp4"]
+    frames = decode_clip(video, keyframes=True, height=_HEIGHT_PX)
+    if len(frames) < _FRAMES:
+        frames = decode_clip(video, height=_HEIGHT_PX)
+    label = f"episode {row['index']}, {row['camera']}, window {row['window']}, {row['split']}: {row['caption']}"
+    return label, frames[np.array(window_numbers(len(frames), _FRAMES))]

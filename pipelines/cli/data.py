@@ -60,8 +60,7 @@ def ingest_drop(env: Environment, path: Path | str, name: str | None, output: Ou
     else:
         drop, new = register_drop(lake, path, name, copy=copy, allow_mixed=allow_mixed)
     instance = dg.DagsterInstance.get()
-    if not instance.has_dynamic_partition(drops.name, drop.name):
-        instance.add_dynamic_partitions(drops.name, [drop.name])
+    _add_partition(instance, drop.name)
     unchanged = not new and is_validated(lake, drop.name, profile.data_fingerprint)
     if unchanged:
         output.say(f"drop {drop.name} is in and unchanged: nothing to do")
@@ -75,6 +74,18 @@ def ingest_drop(env: Environment, path: Path | str, name: str | None, output: Ou
         for entry in summary["quarantined"]:
             output.say(f"  quarantined: episode {entry['index']} ({entry['episode']}), camera {entry['camera'] or 'all'}: {', '.join(entry['reasons'])}")
     return summary
+
+
+def _add_partition(instance: dg.DagsterInstance, name: str) -> None:
+    from sqlalchemy.exc import IntegrityError
+
+    if not instance.has_dynamic_partition(drops.name, name):
+        try:
+            instance.add_dynamic_partitions(drops.name, [name])
+        except IntegrityError:
+            # Another process, or the daemon's sensor, added it between the two lines.
+            if not instance.has_dynamic_partition(drops.name, name):
+                raise
 
 
 def drop_summary(lake: Lake, profile: Profile, drop: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake
+from cosmos_ops.logs import drops
 from cosmos_ops.logs.drops import check_unchanged, load_drop, register_drop, slug
 from tests.fixtures.lerobot_factory import write_lerobot
 
@@ -197,3 +198,25 @@ def test_two_at_once_register_once(lake, source):
     for worker in workers:
         worker.join()
     assert sorted(outcomes) == [False, False, True]
+
+
+def test_what_is_known_of_other_drops_is_read_once_and_never_trusted_blindly(tmp_path, monkeypatch):
+    lake = Lake(tmp_path / "lake")
+    for number in range(3):
+        register_drop(lake, write_lerobot(tmp_path / f"log{number}", episodes=1, frames=6, seed=number), f"d{number}")
+    loaded = []
+    original = drops.load_drop
+    monkeypatch.setattr(drops, "load_drop", lambda lake, name: loaded.append(name) or original(lake, name))
+    register_drop(lake, write_lerobot(tmp_path / "log3", episodes=1, frames=6, seed=3), "d3")
+    assert loaded == ["d2"], "only the one that came after the last look"
+    (lake.drops / ".known.json").write_text('[["d0", 1], 2]')
+    with pytest.raises(UserError, match="in the lake already, as drop d1"):
+        register_drop(lake, write_lerobot(tmp_path / "again", episodes=1, frames=6, seed=1), "d4")
+    stored = json.loads((lake.drop("d0") / "drop.json").read_text())
+    (lake.drop("d0") / "drop.json").write_text(json.dumps(stored | {"robot": "another-arm"}))
+    loaded.clear()
+    register_drop(lake, write_lerobot(tmp_path / "log5", episodes=1, frames=6, seed=5), "d5")
+    loaded.clear()
+    (lake.drop("d0") / "drop.json").write_text(json.dumps(stored))
+    register_drop(lake, write_lerobot(tmp_path / "log6", episodes=1, frames=6, seed=6), "d6")
+    assert loaded == ["d0", "d5"], "the one that changed and the new one"
