@@ -84,7 +84,7 @@ def _why(result: Any) -> str:
 
 def _widen_episodes(df: "pd.DataFrame") -> "pd.DataFrame":
     """Add columns of usable episodes (null for the others: an expectation passes over null)."""
-    usable = df["problems"].map(lambda problems: not any(p["fatal"] and p["camera"] is None for p in problems))
+    usable = df["problems"].map(lambda problems: not any(p["fatal"] and p["camera"] is None and p.get("start_s") is None for p in problems))
     drift_s = (df["duration_s"] - df["frames"] / df["fps"].where(df["fps"] > 0)).abs()
     columns = {
         "episode_id": df["episode_id"],

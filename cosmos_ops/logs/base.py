@@ -4,7 +4,7 @@ Adding a format is one file in this folder: a class with the `LogReader` methods
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -22,6 +22,7 @@ __all__ = [
     "LogInfo",
     "LogReader",
     "Problem",
+    "RecordedClock",
     "TimedFrame",
     "UnreadableVideo",
     "open_log",
@@ -42,6 +43,23 @@ class Problem:
     """None concerns the whole episode."""
     fatal: bool = True
     """A fatal problem quarantines its subject; another is shown."""
+    start_s: float | None = None
+    stop_s: float | None = None
+    """Where only what lies between these moments of the episode is affected; None: all of the subject."""
+
+
+@dataclass(frozen=True)
+class RecordedClock:
+    """How a clock that was recorded compares with the one that frames are on."""
+
+    offset_s: float
+    """Its first reading."""
+    drift_s: float
+    """What it has gained at the end."""
+    gap_s: float
+    """Its longest step."""
+    drift_fraction: float
+    """What it gains in a second."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +101,8 @@ class Episode:
     state_names: tuple[str, ...] = ()
     """One a column of `state`, see `logs.names`; empty where the log does not tell."""
     action_names: tuple[str, ...] = ()
+    clocks: Mapping[str | None, RecordedClock] = field(default_factory=dict)
+    """Clocks that were recorded and are not the episode's: the telemetry's under None, a camera's under its name."""
     id: str = field(init=False)
     """Hash of telemetry and metadata, not of pixels: 16 hex digits."""
 
@@ -117,6 +137,8 @@ class CameraSample:
     duration_s: float
     """How long this episode's video really is, the last frame included."""
     frames: Iterator[TimedFrame]
+    times_s: np.ndarray | None = None
+    """[N] float64, ascending: when all of the episode's frames are, those that are not looked at included; None where nobody knows."""
 
 
 class LogReader(Protocol):

@@ -33,6 +33,8 @@ PROBLEM = pa.struct(
         pa.field("message", pa.string(), nullable=False),
         pa.field("camera", pa.string()),
         pa.field("fatal", pa.bool_(), nullable=False),
+        pa.field("start_s", pa.float64()),
+        pa.field("stop_s", pa.float64()),
     ]
 )
 SCHEMA = pa.schema(

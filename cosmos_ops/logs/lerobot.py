@@ -20,7 +20,7 @@ from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, read_mapping
 from cosmos_ops.logs.names import lerobot_names
 from cosmos_ops.logs.paths import LeadsOut, inside
-from cosmos_ops.logs.telemetry import BrokenTelemetry, Rows, clock_problems, whole
+from cosmos_ops.logs.telemetry import BrokenTelemetry, Rows, clock_problems, recorded_clock, whole
 from cosmos_ops.video.decode import decode_frames, look
 
 _TASK_LABELS = ("annotation.human.action.task_description", "annotation.human.task_description", "task_index")
@@ -76,7 +76,7 @@ class LeRobotReader:
 
     def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:
         seen = look(self._video(camera), times_s, camera.offset_s, self._length_s(camera), threads)
-        return CameraSample(seen.duration_s, (TimedFrame(time_s, image) for time_s, image in seen.frames))
+        return CameraSample(seen.duration_s, (TimedFrame(time_s, image) for time_s, image in seen.frames), seen.times_s)
 
     @property
     def _robot(self) -> str | None:
@@ -113,6 +113,7 @@ class LeRobotReader:
                 problems.append(Problem("not_finite", "state or action holds values that are not numbers", fatal=False))
         cameras = tuple(camera for place in entry.videos if (camera := self._camera(place, entry.length or frames, problems)))
         empty = np.zeros((0, 0), np.float32)
+        clock = recorded_clock(rows.clock_s, fps) if rows else None
         return Episode(
             index=entry.index,
             frames=frames,
@@ -127,6 +128,7 @@ class LeRobotReader:
             problems=tuple(problems),
             state_names=self._names("observation.state", rows.state.shape[1] if rows else 0),
             action_names=self._names("action", rows.action.shape[1] if rows else 0),
+            clocks={None: clock} if clock else {},
         )
 
     def _names(self, feature: str, width: int) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cosmos_ops.logs.base import Problem
+from cosmos_ops.logs.base import Problem, RecordedClock
 
 DRIFT_TOLERANCE_S = 0.5
-"""A recorded clock that ends further than this from the video's is worth a word."""
+"""A recorded clock that ends further than this from the video's is worth a word, however long the episode."""
+DRIFT_TOLERANCE_FRACTION, LEAST_DRIFT_S = 0.03, 0.15
+"""And so is one that runs this much too fast or slow, once that amounts to more than a late row."""
 MAX_DRIFT_FRACTION = 0.25
 """Drift over the episode's length above which the declared rate is wrong, so the video does not show real speed."""
 MAX_GAP_S = 1.0
@@ -61,11 +63,20 @@ def read_rows(path: Path, labels: tuple[str, ...]) -> Rows:
         raise BrokenTelemetry(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
 
+def recorded_clock(clock_s: np.ndarray | None, fps: float) -> RecordedClock | None:
+    """The clock recorded beside rows that are 1 / fps apart; None where there is none. Its rate is fitted to all rows (least squares)."""
+    if clock_s is None or len(clock_s) < 2 or not np.isfinite(clock_s).all():
+        return None
+    rows_s = np.arange(len(clock_s)) / fps
+    rate = float(np.polyfit(rows_s, clock_s - clock_s[0], 1)[0])
+    return RecordedClock(float(clock_s[0]), float(clock_s[-1] - clock_s[0] - rows_s[-1]), float(np.diff(clock_s).max()), rate - 1)
+
+
 def clock_problems(clock_s: np.ndarray | None, fps: float) -> list[Problem]:
     """What the recorded clock says of an episode whose row i describes frame i of a video at a constant `fps`.
 
-    Jitter is normal and passes. Drift is shown; rows are aligned to frames one by one, so nothing shifts. A pause, a clock that runs backwards and a
-    rate far from the declared one are fatal: the video then has a cut or the wrong speed.
+    Jitter is normal and passes. Drift is shown; rows are aligned to frames one by one, so nothing shifts. A pause is fatal to what lies across it: the
+    video has a cut there. A clock that runs backwards and a rate far from the declared one are fatal: the video then has the wrong speed.
     """
     if clock_s is None or len(clock_s) < 2:
         return []
@@ -76,8 +87,10 @@ def clock_problems(clock_s: np.ndarray | None, fps: float) -> list[Problem]:
     drift_s = float(clock_s[-1] - clock_s[0]) - span_s
     if steps.max() > max(MAX_GAP_S, 2.0 / fps):
         row = int(steps.argmax())
-        return [Problem("clock_gap", f"recording paused for {steps[row]:.1f} s after row {row}, the video has a cut there")]
-    if abs(drift_s) <= DRIFT_TOLERANCE_S:
+        message = f"recording paused for {steps[row]:.1f} s after row {row}, the video has a cut there"
+        cuts = [i for i, step in enumerate(steps) if step > max(MAX_GAP_S, 2.0 / fps)]
+        return [Problem("clock_gap", message if i == row else f"and for {steps[i]:.1f} s after row {i}", None, True, i / fps, (i + 1) / fps) for i in cuts]
+    if abs(drift_s) <= min(DRIFT_TOLERANCE_S, max(LEAST_DRIFT_S, DRIFT_TOLERANCE_FRACTION * span_s)):
         return []
     message = f"recorded clock ends {abs(drift_s):.1f} s {'after' if drift_s > 0 else 'before'} the video's of {span_s + 1 / fps:.1f} s"
     if abs(drift_s) > MAX_DRIFT_FRACTION * span_s:

@@ -12,13 +12,15 @@ from cosmos_ops.logs.drops import check_unchanged, load_drop
 from cosmos_ops.logs.index import episodes_manifest, read_episodes
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
-from cosmos_ops.quality.verdicts import STRIP_ROWS, CameraVerdict, EpisodeVerdict, judge
+from cosmos_ops.quality.camera import CameraVerdict, rejects, stretches
+from cosmos_ops.quality.verdicts import STRIP_ROWS, EpisodeVerdict, judge
 from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.filmstrip import filmstrip_png
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 CAMERAS, QUARANTINE, FILMSTRIP = "cameras.parquet", "quarantine.parquet", "filmstrip.png"
 
+FRACTIONS = ("black", "constant", "exposure", "blur", "frozen")
 _WHO = [pa.field("drop", pa.string(), nullable=False), pa.field("episode_id", pa.string(), nullable=False), pa.field("index", pa.int64(), nullable=False)]
 _WHY = [pa.field("reasons", pa.list_(pa.string()), nullable=False), pa.field("detail", pa.string(), nullable=False)]
 CAMERAS_SCHEMA = pa.schema(
@@ -29,15 +31,23 @@ CAMERAS_SCHEMA = pa.schema(
         pa.field("decoded_frames", pa.int64(), nullable=False),
         pa.field("video_duration_s", pa.float64()),
         pa.field("mean_luma", pa.float64()),
-        pa.field("black_fraction", pa.float64()),
-        pa.field("frozen_fraction", pa.float64()),
+        *(pa.field(f"{code}_fraction", pa.float64()) for code in FRACTIONS),
+        pa.field("blur", pa.float64()),
+        pa.field("clock_offset_s", pa.float64()),
+        pa.field("clock_drift_s", pa.float64()),
+        pa.field("clock_gap_s", pa.float64()),
+        pa.field("clock_correction", pa.string(), nullable=False),
+        pa.field("crop_px", pa.list_(pa.int32())),
         *_WHY,
+        pa.field("notes", pa.list_(pa.string()), nullable=False),
     ]
 )
 """One row an episode and camera, declared cameras without a file included. `accepted` is false where the episode is rejected as a whole.
-`decoded_frames` is how many were looked at. Measurements are null where nothing was decoded."""
-QUARANTINE_SCHEMA = pa.schema([*_WHO, pa.field("camera", pa.string()), *_WHY])
-"""`camera` null: the whole episode."""
+`decoded_frames` is how many were looked at; fractions are of these. `clock_*` compare the camera with the telemetry, see `clocks.ClockFacts`.
+`crop_px` are black bars that are cut off: top, bottom, left, right. `notes` are codes of what is worth knowing and rejects nothing. Measurements are
+null where nothing was decoded."""
+QUARANTINE_SCHEMA = pa.schema([*_WHO, pa.field("camera", pa.string()), *_WHY, pa.field("start_s", pa.float64()), pa.field("stop_s", pa.float64())])
+"""`camera` null: the whole episode. With `start_s` and `stop_s` only clips that show something between these moments are left out."""
 
 
 def assess_drop(lake: Lake, drop_name: str, profile: Profile, progress: Progress = silent) -> Manifest:
@@ -62,7 +72,9 @@ def assess_drop(lake: Lake, drop_name: str, profile: Profile, progress: Progress
         write_table(folder / QUARANTINE, quarantined, QUARANTINE_SCHEMA)
         _draw(folder / FILMSTRIP, verdicts)
         accepted = sum(row["accepted"] for row in cameras)
-        meta = {"accepted_cameras": accepted, "accepted_episodes": sum(verdict.accepted for verdict in verdicts), "quarantined": len(quarantined)}
+        whole = sum(row["start_s"] is None for row in quarantined)
+        meta = {"accepted_cameras": accepted, "accepted_episodes": sum(verdict.accepted for verdict in verdicts)}
+        meta |= {"quarantined": whole, "bad_stretches": len(quarantined) - whole}
         return Output(digest([content_hash(cameras), content_hash(quarantined)]), len(cameras), meta)
 
     return build_folder(lake.drop_stage(drop_name, "quality", profile.data_fingerprint), "quality", key, write)
@@ -70,7 +82,7 @@ def assess_drop(lake: Lake, drop_name: str, profile: Profile, progress: Progress
 
 def camera_row(drop: str, verdict: EpisodeVerdict, camera: CameraVerdict) -> dict:
     """A row of `CAMERAS_SCHEMA`."""
-    fatal = [problem for problem in (*verdict.problems, *camera.problems) if problem.fatal]
+    fatal = [problem for problem in (*verdict.problems, *camera.problems) if rejects(problem)]
     return {
         "drop": drop,
         "episode_id": verdict.episode.id,
@@ -80,23 +92,34 @@ def camera_row(drop: str, verdict: EpisodeVerdict, camera: CameraVerdict) -> dic
         "decoded_frames": camera.decoded_frames,
         "video_duration_s": camera.video_duration_s,
         "mean_luma": camera.mean_luma,
-        "black_fraction": camera.black_fraction,
-        "frozen_fraction": camera.frozen_fraction,
-        "reasons": [problem.code for problem in fatal],
+        **{f"{code}_fraction": camera.fractions.get(code) for code in FRACTIONS},
+        "blur": camera.blur,
+        "clock_offset_s": camera.clock.offset_s,
+        "clock_drift_s": camera.clock.drift_s,
+        "clock_gap_s": camera.clock.gap_s,
+        "clock_correction": camera.clock.correction,
+        "crop_px": camera.crop_px,
+        "reasons": list(dict.fromkeys(problem.code for problem in fatal)),
         "detail": "; ".join(problem.message for problem in fatal),
+        "notes": list(dict.fromkeys(problem.code for problem in (*verdict.problems, *camera.problems) if not problem.fatal)),
     }
 
 
 def quarantine_rows(drop: str, verdict: EpisodeVerdict) -> list[dict]:
-    """Rows of `QUARANTINE_SCHEMA`: the whole episode where it is rejected, and each camera that is rejected for itself."""
+    """Rows of `QUARANTINE_SCHEMA`: the whole episode where it is rejected, each camera that is rejected for itself, and each bad stretch of the rest."""
     episode = {"drop": drop, "episode_id": verdict.episode.id, "index": verdict.episode.index}
     subjects = [(None, verdict.problems), *((camera.name, camera.problems) for camera in verdict.cameras)]
     rows = []
     for name, problems in subjects:
-        fatal = [problem for problem in problems if problem.fatal]
+        fatal = [problem for problem in problems if rejects(problem)]
         if fatal:
+            codes = list(dict.fromkeys(problem.code for problem in fatal))
             detail = "; ".join(problem.message for problem in fatal)
-            rows.append({**episode, "camera": name, "reasons": [problem.code for problem in fatal], "detail": detail})
+            rows.append({**episode, "camera": name, "reasons": codes, "detail": detail, "start_s": None, "stop_s": None})
+        elif verdict.accepted:
+            for problem in stretches(problems):
+                where = {"start_s": round(problem.start_s, 6), "stop_s": round(problem.stop_s, 6)}
+                rows.append({**episode, "camera": name, "reasons": [problem.code], "detail": problem.message, **where})
     return rows
 
 

@@ -1,8 +1,20 @@
 """What pixels say about a camera: pure functions on small luma frames, [N, h, w] uint8, 0 black and 255 white."""
 
+import cv2
 import numpy as np
 
+from cosmos_ops.profiles import QualitySettings
+
+FINE, BLACK, CONSTANT, EXPOSURE, BLUR = range(5)
+"""What a frame is. One that is several things is the first of them that explains the others."""
+CODES = {BLACK: "black", CONSTANT: "constant", EXPOSURE: "exposure", BLUR: "blur"}
 _CELLS = (6, 8)
+_WHITE = 245
+_BAR_LUMA = 24
+"""Bars are black, up to what a compressor makes of it."""
+_REBLUR_PX = 9
+_UNRELATED = 2 / np.pi**0.5
+"""Mean absolute difference of two independent normal values of deviation 1."""
 
 
 def mean_luma(luma: np.ndarray) -> float:
@@ -15,20 +27,98 @@ def black_fraction(luma: np.ndarray, black_luma: float) -> float:
     return float((luma.mean(axis=(1, 2)) < black_luma).mean())
 
 
-def frozen_fraction(luma: np.ndarray, difference: float) -> float:
-    """Fraction of steps from frame to frame, 0..1, in which nothing moved; 0 for fewer than two frames.
+def frozen_fraction(luma: np.ndarray, difference: float, lag: int = 1) -> float:
+    """Fraction of steps of `lag` frames, 0..1, in which nothing moved; 0 for too few frames."""
+    still = still_steps(luma, difference, lag)
+    return float(still.mean()) if len(still) else 0.0
+
+
+def still_steps(luma: np.ndarray, difference: float, lag: int = 1) -> np.ndarray:
+    """[N - lag] bool: nothing moved from frame i to frame i + lag.
 
     A step is still when the mean absolute difference stays below `difference` in every cell of a 6 x 8 grid: a static camera that sees a small or
     distant robot move is not frozen, and compression noise, which is everywhere, is not motion.
     """
-    if len(luma) < 2:
-        return 0.0
-    change = np.abs(np.diff(luma.astype(np.int16), axis=0))
-    return float((_largest_cell(change) < difference).mean())
+    change = [np.abs(after.astype(np.int16) - before) for before, after in zip(luma[:-lag], luma[lag:], strict=True)]
+    return np.array([_cells(step).max() < difference for step in change], bool)
 
 
-def _largest_cell(change: np.ndarray) -> np.ndarray:
-    """[N] largest mean over the cells of a grid, from [N, h, w]."""
-    rows = np.array_split(change, min(_CELLS[0], change.shape[1]), axis=1)
-    cells = [cell.mean(axis=(1, 2)) for row in rows for cell in np.array_split(row, min(_CELLS[1], change.shape[2]), axis=2)]
-    return np.max(cells, axis=0)
+def blur(gray: np.ndarray) -> float:
+    """How blurred a picture [H, W] is, 0 sharp .. 1: how little blurring it again takes from it.
+
+    Crete et al., "The blur effect: perception and estimation with a new no-reference perceptual blur metric", SPIE 6492 (2007); 1 without any detail.
+    """
+    picture, worst = gray.astype(np.float32), 0.0
+    for axis, kernel in ((0, (1, _REBLUR_PX)), (1, (_REBLUR_PX, 1))):
+        detail = np.abs(np.diff(picture, axis=axis))
+        lost = np.maximum(0.0, detail - np.abs(np.diff(cv2.blur(picture, kernel), axis=axis)))
+        total = float(detail.sum())
+        worst = max(worst, 1.0 - float(lost.sum()) / total if total > 0 else 1.0)
+    return worst
+
+
+def classify(luma: np.ndarray, blurred: np.ndarray, settings: QualitySettings) -> np.ndarray:
+    """[N] what each frame is, one of `FINE` ... `BLUR`; `blurred` is [N], each frame's `blur`."""
+    mean, contrast = luma.mean(axis=(1, 2)), luma.std(axis=(1, 2))
+    lit = (luma > _BAR_LUMA).mean(axis=(1, 2))
+    white = (luma >= _WHITE).mean(axis=(1, 2)) / np.maximum(lit, 0.25)  # of what is not bars
+    dark = np.percentile(luma, 98, axis=(1, 2)) < settings.under_luma if len(luma) else np.zeros(0, bool)
+    kinds = np.full(len(luma), FINE)
+    for kind, flags in (
+        (BLUR, np.asarray(blurred) > settings.max_blur),
+        (EXPOSURE, (white > settings.max_white_area) | dark),
+        (CONSTANT, (contrast < settings.least_contrast) & (mean < _WHITE)),
+        (BLACK, mean < settings.black_luma),
+    ):
+        kinds[flags] = kind
+    return kinds
+
+
+def scene_cuts(luma: np.ndarray, kinds: np.ndarray, settings: QualitySettings) -> list[int]:
+    """Places i such that the scene changes between frame i and frame i + 1.
+
+    At a cut the pictures have about as little in common as unrelated ones, the step is far larger than those around it, and the whole picture changes
+    at once; a hand that comes into view leaves parts as they are. Out of stillness the size of the step alone tells.
+    """
+    if len(luma) < 4:
+        return []
+    steps = np.array([np.abs(after.astype(np.int16) - before).mean() for before, after in zip(luma[:-1], luma[1:], strict=True)])
+    cuts = []
+    for place in np.flatnonzero(steps > 4.0):
+        around = np.concatenate([steps[max(0, place - 2) : place], steps[place + 1 : place + 3]])
+        ratio = steps[place] / max(1.0, around.max())
+        before, after = luma[place].astype(np.float64), luma[place + 1].astype(np.float64)
+        contrast = max(1.0, float(np.sqrt((before.var() + after.var()) / 2)))
+        if ratio < settings.cut_ratio or steps[place] < settings.cut_contrast * _UNRELATED * contrast or kinds[place : place + 2].any():
+            continue
+        everywhere = np.percentile(_cells(np.abs(after - before)), 25) > 0.2 * contrast
+        if everywhere or ratio > 3 * settings.cut_ratio:
+            cuts.append(int(place))
+    return cuts
+
+
+def black_bars(gray: np.ndarray, least: float) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) rows and columns that are black in all of [N, H, W] pictures; 0 where there are no bars.
+
+    Bars come in pairs of about the same size, each at least `least` of the side; anything else that is dark belongs to the scene.
+    """
+    if not len(gray):
+        return 0, 0, 0, 0
+    brightest = gray.max(axis=0)
+    rows = _pair(np.percentile(brightest, 98, axis=1) <= _BAR_LUMA, least)
+    columns = _pair(np.percentile(brightest[rows[0] : brightest.shape[0] - rows[1]], 98, axis=0) <= _BAR_LUMA, least)
+    return (*rows, *columns)
+
+
+def _pair(dark: np.ndarray, least: float) -> tuple[int, int]:
+    if dark.all():
+        return 0, 0
+    first, last = int(np.argmin(dark)), int(np.argmin(dark[::-1]))
+    paired = min(first, last) >= least * len(dark) and abs(first - last) <= max(2, 0.03 * len(dark))
+    return (first, last) if paired else (0, 0)
+
+
+def _cells(change: np.ndarray) -> np.ndarray:
+    """[cells] mean over each cell of a 6 x 8 grid, from [h, w]."""
+    rows = np.array_split(change, min(_CELLS[0], change.shape[0]), axis=0)
+    return np.array([cell.mean() for row in rows for cell in np.array_split(row, min(_CELLS[1], change.shape[1]), axis=1)])

@@ -34,14 +34,22 @@ class EncodedClip:
 
 
 def transcode(
-    reader: LogReader, episode: Episode, camera: Camera, windows: list[list[float]], fps: float, geometry: ClipGeometry, settings: ShardSettings
+    reader: LogReader,
+    episode: Episode,
+    camera: Camera,
+    windows: list[list[float]],
+    fps: float,
+    geometry: ClipGeometry,
+    settings: ShardSettings,
+    bars_px: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> Iterator[EncodedClip]:
-    """Encode `windows` (frame times in seconds, ascending, apart) of one camera, decoding the source once.
+    """Encode `windows` (frame times in seconds, ascending, apart) of one camera, decoding the source once. `bars_px` of the
+    source are cut off: top, bottom, left, right.
 
     Frames go from the decoder to the encoder one by one; no window is held as pixels. Equal inputs give equal bytes.
     Raises `UnreadableVideo`.
     """
-    fitter = FrameFitter(geometry.height, geometry.width, geometry.fit)
+    fitter = FrameFitter(geometry.height, geometry.width, geometry.fit, bars_px)
     chosen = chain.from_iterable(nearest_frames(_decoded(reader, episode, camera, run, fps), list(chain(*run))) for run in _passes(windows, fps))
     for times_s in windows:
         taken, target, likeness = [], io.BytesIO(), Likeness(len(times_s))

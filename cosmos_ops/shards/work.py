@@ -59,7 +59,7 @@ def _transcode_run(reader: LogReader, episode: Episode, run: Run, profile: Profi
     windows = [clip["frame_times_s"] for clip in run.clips]
     made: list[EncodedClip] = []
     try:
-        for encoded in transcode(reader, episode, camera, windows, first["fps"], profile.clip, profile.shards):
+        for encoded in transcode(reader, episode, camera, windows, first["fps"], profile.clip, profile.shards, tuple(first["crop_px"])):
             made.append(encoded)
             if stop.is_set():  # the run was interrupted or another clip failed: nobody takes this result
                 break

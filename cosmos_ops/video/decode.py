@@ -48,6 +48,8 @@ class Look:
     duration_s: float
     """Length of the stretch that is really there, the last frame included."""
     frames: Iterator[tuple[float, av.VideoFrame]]
+    times_s: np.ndarray
+    """[N] float64, ascending: the times of all frames of the stretch."""
 
 
 def probe_video(path: Path | VideoBytes) -> VideoFacts:
@@ -85,11 +87,15 @@ def look(path: Path | VideoBytes, times_s: Sequence[float], start_s: float = 0.0
     Reads the stretch's packets at once, decodes as the frames are taken. Raises `UnreadableVideo`, also while iterating.
     """
     looking = _look(path, np.asarray(times_s, dtype=float), start_s, float("inf") if length_s is None else start_s + length_s, threads)
-    return Look(next(looking), looking)
+    duration_s, inside_s = next(looking)
+    return Look(duration_s, looking, inside_s)
 
 
 def _look(path: Path | VideoBytes, wanted_s: np.ndarray, start_s: float, stop_s: float, threads: int) -> Iterator:
-    """First the stretch's duration in seconds, then (time, frame) pairs. Packets must not outlive their container, hence one generator."""
+    """First the stretch's duration in seconds and the times of its frames, then (time, frame) pairs.
+
+    Packets must not outlive their container, hence one generator.
+    """
     with _opened(path, threads) as (container, stream):
         slack_s = 0.25 / _rate(stream)
         _seek(container, stream, start_s)
@@ -107,7 +113,7 @@ def _look(path: Path | VideoBytes, wanted_s: np.ndarray, start_s: float, stop_s:
         inside = [packet for packet in packets if start_s - slack_s <= _seconds(packet.pts, stream) < stop_s - slack_s]
         if not inside:
             raise UnreadableVideo(f"{path.name} has no frame between {start_s:.2f} s and {stop_s:.2f} s")
-        yield end_s - start_s
+        yield end_s - start_s, np.maximum(0.0, np.sort([_seconds(packet.pts, stream) for packet in inside]) - start_s)
         keys = _key_packets(inside, wanted_s + start_s, stream)
         place = 0
         for packet in [*(keys or packets), None]:

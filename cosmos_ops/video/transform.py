@@ -1,5 +1,6 @@
 """Bringing decoded frames to a clip's size, with the same bits on every machine."""
 
+import math
 from dataclasses import dataclass, field
 
 import av
@@ -7,6 +8,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
+_MARGIN_PX = 4
 FITS = ("crop", "pad", "stretch")
 
 
@@ -20,6 +22,8 @@ class FrameFitter:
     height: int
     width: int
     fit: str = "crop"
+    bars_px: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Rows and columns of the source that are cut off first: top, bottom, left, right."""
     _scaler: VideoReformatter = field(default_factory=VideoReformatter, repr=False)
 
     def __post_init__(self):
@@ -27,7 +31,7 @@ class FrameFitter:
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """[H, W, 3] uint8 RGB."""
-        scaled = self._scale(frame, "rgb24").to_ndarray()
+        scaled = self._bare(frame, self._scale(frame, "rgb24").to_ndarray())
         return self._place(scaled, np.zeros((self.height, self.width, 3), np.uint8))
 
     def i420(self, frame: av.VideoFrame) -> np.ndarray:
@@ -35,15 +39,36 @@ class FrameFitter:
         scaled = self._scale(frame, "yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG)
         luma, *chroma = (_plane(plane) for plane in scaled.planes)
         height, width = self.height // 2, self.width // 2
-        planes = [self._place(luma, np.full((self.height, self.width), 16, np.uint8))]
-        planes += [self._place(plane, np.full((height, width), 128, np.uint8), 2) for plane in chroma]
+        planes = [self._place(self._bare(frame, luma), np.full((self.height, self.width), 16, np.uint8))]
+        planes += [self._place(self._bare(frame, plane, 2), np.full((height, width), 128, np.uint8), 2) for plane in chroma]
         return np.concatenate([plane.reshape(-1, self.width) for plane in planes])
 
     def _scale(self, frame: av.VideoFrame, pixel_format: str, **colour) -> av.VideoFrame:
-        height, width = scaled_size(frame.height, frame.width, self.height, self.width, self.fit)
+        height, width = self._scaled_size(frame)
         smaller = height * width < frame.height * frame.width
         flags = (Interpolation.AREA if smaller else Interpolation.BICUBIC) | _EXACT
         return self._scaler.reformat(frame, width=width, height=height, format=pixel_format, interpolation=flags, threads=1, **colour)
+
+    def _scaled_size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Of the whole frame, such that what is left of it without bars has the size that it should have."""
+        top, bottom, left, right = self.bars_px
+        bare = frame.height - top - bottom, frame.width - left - right
+        if not any(self.bars_px):
+            return scaled_size(*bare, self.height, self.width, self.fit)
+        # A little more, so that bars are gone where their edges fall between pixels.
+        height, width = scaled_size(*bare, self.height + _MARGIN_PX, self.width + _MARGIN_PX, self.fit)
+        return 2 * math.ceil(height * frame.height / bare[0] / 2), 2 * math.ceil(width * frame.width / bare[1] / 2)
+
+    def _bare(self, frame: av.VideoFrame, scaled: np.ndarray, subsampling: int = 1) -> np.ndarray:
+        """The scaled frame or plane without its bars; edges are even in luma."""
+        if not any(self.bars_px):
+            return scaled
+        edges = []
+        for size, source, (before, after) in zip(scaled.shape, (frame.height, frame.width), (self.bars_px[:2], self.bars_px[2:]), strict=False):
+            scale = size * subsampling / source
+            first, last = (2 * math.ceil(round(bar * scale, 6) / 2) // subsampling for bar in (before, after))
+            edges.append(slice(first, size - last))
+        return scaled[edges[0], edges[1]]
 
     def _place(self, scaled: np.ndarray, canvas: np.ndarray, subsampling: int = 1) -> np.ndarray:
         """Cut or centre `scaled` into `canvas`; offsets are even in luma so that chroma stays on its grid."""

@@ -14,7 +14,7 @@ from cosmos_ops.logs.bags.rows import Series, align, series
 from cosmos_ops.logs.bags.scan import Scan
 from cosmos_ops.logs.bags.storage import Channel, Damaged
 from cosmos_ops.logs.bags.topic import Topic
-from cosmos_ops.logs.base import Camera, Episode, Problem
+from cosmos_ops.logs.base import Camera, Episode, Problem, RecordedClock
 from cosmos_ops.logs.mapping import Mapping
 from cosmos_ops.logs.names import with_unit
 
@@ -71,7 +71,9 @@ def assemble(index: int, bag: Bag, scan: Scan, given: Mapping, usual: Iterable[s
     times = clock.of
     if used and not clock.headers:
         problems.append(Problem("clock_source", clock.told, fatal=False))
-    problems += drift_problems(clock.drift_s, {topic.channel.topic: name for name, topic in cameras.items()})
+    drift_cameras = {topic.channel.topic: name for name, topic in cameras.items()}
+    length_s = max((float(np.ptp(heard)) / 1e9 for heard in times.values() if len(heard)), default=0.0)
+    problems += drift_problems(clock.drift_s, drift_cameras, length_s)
     parts = {role: _series(role, found, times, problems) for role, found in numbers.items()}
     rows_ns = _rows(parts, {name: times[topic.channel.topic] for name, topic in cameras.items()}, problems)
     start_ns = int(rows_ns[0]) if len(rows_ns) else 0
@@ -107,6 +109,7 @@ def assemble(index: int, bag: Bag, scan: Scan, given: Mapping, usual: Iterable[s
         problems=tuple(problems),
         state_names=_names(parts["state"], topics) if len(rows_ns) else (),
         action_names=_names(parts["action"], topics) if len(rows_ns) else (),
+        clocks={drift_cameras.get(topic): RecordedClock(0.0, by_s, 0.0, by_s / length_s if length_s else 0.0) for topic, by_s in sorted(clock.drift_s.items())},
     )
     return episode, tracks
 

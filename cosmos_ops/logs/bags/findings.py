@@ -12,7 +12,7 @@ from cosmos_ops.logs.bags.scan import Scan
 from cosmos_ops.logs.bags.topic import Topic
 from cosmos_ops.logs.base import Problem
 from cosmos_ops.logs.mapping import Mapping
-from cosmos_ops.logs.telemetry import DRIFT_TOLERANCE_S, MAX_GAP_S
+from cosmos_ops.logs.telemetry import DRIFT_TOLERANCE_S, MAX_DRIFT_FRACTION, MAX_GAP_S
 
 _MOST_MISSING = 0.05
 _LATE_S = 0.5
@@ -39,12 +39,12 @@ def absent_cameras(mapping: Mapping, topics: dict[str, Topic], bag: Bag, usual: 
     return problems
 
 
-def drift_problems(drift_s: dict[str, float], cameras: dict[str, str]) -> list[Problem]:
-    """A clock that runs away is replaced by the recorder's; far away, neither of the two can be trusted."""
+def drift_problems(drift_s: dict[str, float], cameras: dict[str, str], length_s: float) -> list[Problem]:
+    """A clock that runs away is replaced by the recorder's; far away for its length, neither of the two can be trusted."""
     problems = []
     for topic, by_s in sorted(drift_s.items()):
         told = f"header times of {topic} {'gain' if by_s > 0 else 'lose'} {abs(by_s):.1f} s on the recorder's clock"
-        fatal = abs(by_s) > DRIFT_TOLERANCE_S
+        fatal = abs(by_s) > max(DRIFT_TOLERANCE_S, MAX_DRIFT_FRACTION * length_s)
         end = "rows and frames cannot be matched" if fatal else "the recorder's times are taken"
         problems.append(Problem("clock_drift", f"{told}: {end}", cameras.get(topic), fatal))
     return problems
@@ -67,9 +67,12 @@ def camera_problems(name: str, times_s: np.ndarray, period_s: float) -> list[Pro
     steps = np.diff(times_s)
     gap = int(steps.argmax())
     if steps[gap] > max(MAX_GAP_S, 2 * period_s):
-        return [Problem("clock_gap", f"the camera paused for {steps[gap]:.1f} s at {times_s[gap]:.1f} s, the video has a cut there", name)]
+        cuts = np.flatnonzero(steps > max(MAX_GAP_S, 2 * period_s))
+        told = [f"the camera paused for {steps[cut]:.1f} s at {times_s[cut]:.1f} s, the video has a cut there" for cut in cuts]
+        return [Problem("clock_gap", line, name, True, float(times_s[cut]), float(times_s[cut + 1])) for line, cut in zip(told, cuts, strict=True)]
     if times_s[0] > _LATE_S:
-        return [Problem("clock_gap", f"the camera's first picture comes {times_s[0]:.1f} s after the episode's start", name)]
+        told = f"the camera's first picture comes {times_s[0]:.1f} s after the episode's start"
+        return [Problem("clock_gap", told, name, True, -period_s, float(times_s[0]))]
     expected = round((times_s[-1] - times_s[0]) / period_s) + 1
     if len(times_s) < (1 - _MOST_MISSING) * expected:
         told = f"{expected - len(times_s)} of {expected} pictures are missing at {1 / period_s:g} a second"
@@ -85,8 +88,10 @@ def telemetry_problems(parts: dict[str, list[Series]], rows_ns: np.ndarray, stat
         problems.append(Problem("no_action", "no topic of actions is in the bag: clips hold no actions; set `action` in cosmos-drop.yaml", fatal=False))
     steps = np.diff(rows_ns) / 1e9
     if len(steps) and steps.max() > MAX_GAP_S:
-        row = int(steps.argmax())
-        problems.append(Problem("clock_gap", f"telemetry paused for {steps[row]:.1f} s after row {row}"))
+        since_s = (rows_ns - rows_ns[0]) / 1e9
+        for row in np.flatnonzero(steps > MAX_GAP_S):
+            told = f"telemetry paused for {steps[row]:.1f} s after row {row}"
+            problems.append(Problem("clock_gap", told, None, True, float(since_s[row]), float(since_s[row + 1])))
     for part in (*parts["state"], *parts["action"]):
         stale_s = staleness_s(part, rows_ns)
         if stale_s > STALE_S and not any(problem.fatal for problem in problems):

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from cosmos_ops.logs.bags import roles
 from cosmos_ops.logs.bags.episode import Track, assemble
 from cosmos_ops.logs.bags.find import Bag, find_bags, holds_bags
@@ -61,7 +63,7 @@ class BagReader:
 
     def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:
         track = self._track(episode, camera)
-        return CameraSample(track.end_s, sample_track(track, times_s, threads))
+        return CameraSample(track.end_s, sample_track(track, times_s, threads), np.sort(track.times_s[track.shown]))
 
     def guess(self) -> Mapping:
         """What is read, and as what: a mapping to correct and save. By the bags read so far, at least the first."""

@@ -1,0 +1,179 @@
+"""What telemetry says of an episode, measured against the other episodes of its drop: units differ from robot to robot, habits do not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosmos_ops.logs.base import Episode, Problem
+from cosmos_ops.profiles import QualitySettings
+from cosmos_ops.quality.stretches import runs
+
+_FEWEST = 3
+"""Other episodes that make a habit; with fewer an episode is held against itself."""
+_TURNS = (2 * np.pi, 360.0)
+_FEW_VALUES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Habits:
+    """[S] per column of the state, over the sound rows of other episodes; [0] where there are too few of them."""
+
+    low: np.ndarray
+    high: np.ndarray
+    span: np.ndarray
+    """What a column covers in an episode, usually."""
+    step: np.ndarray
+    """The largest step from row to row, usually."""
+
+    @property
+    def known(self) -> bool:
+        return len(self.span) > 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Facts:
+    low: np.ndarray
+    high: np.ndarray
+    step: np.ndarray
+
+
+class DropHabits:
+    """Habits of a drop; of each episode are kept three numbers a column."""
+
+    def __init__(self, episodes: Sequence[Episode]):
+        self._facts = {place: facts for place, episode in enumerate(episodes) if (facts := _facts(episode.state)) is not None}
+
+    def beside(self, place: int) -> Habits:
+        """The habits of all episodes but the one at `place`. Medians: a few bad episodes do not make a habit."""
+        own = self._facts.get(place)
+        others = [facts for other, facts in self._facts.items() if other != place and own is not None and facts.low.shape == own.low.shape]
+        if len(others) < _FEWEST:
+            empty = np.zeros(0)
+            return Habits(empty, empty, empty, empty)
+        low, high, step = (np.stack([getattr(facts, name) for facts in others]) for name in ("low", "high", "step"))
+        # Where episodes differ from one another by more than they cover themselves, that is their habit.
+        spread = np.maximum(np.subtract(*np.percentile(low, (80, 20), axis=0)), np.subtract(*np.percentile(high, (80, 20), axis=0)))
+        return Habits(np.median(low, axis=0), np.median(high, axis=0), np.maximum(np.median(high - low, axis=0), spread), np.median(step, axis=0))
+
+
+def telemetry_problems(episode: Episode, habits: Habits, settings: QualitySettings) -> list[Problem]:
+    """`robot_static`, `state_jump`, `out_of_range` and `not_finite`; each is about a stretch of the episode unless the robot never moves."""
+    state, clock_s = episode.state.astype(np.float64), episode.timestamps_s
+    if state.shape[1] == 0 or len(state) < 3 or len(clock_s) != len(state):
+        return []
+    problems = _not_finite(episode)
+    columns = np.isfinite(state).all(axis=0)
+    state = state[:, columns]
+    if habits.known:
+        habits = Habits(*(values[columns] for values in (habits.low, habits.high, habits.span, habits.step)))
+    if state.shape[1] == 0:
+        return problems
+    if _static(state, habits, settings):
+        return [*problems, Problem("robot_static", f"the robot does not move: no column of the state changes in {episode.duration_s:.1f} s")]
+    outside = _outside(state, habits, settings)
+    problems += _stretched("out_of_range", outside, clock_s, lambda row: f"the state is far outside what it usually is at {clock_s[row]:.1f} s")
+    # A value that is out of range gets there by a jump, and back by another: that is said already.
+    near = outside | np.roll(outside, 1) | np.roll(outside, -1)
+    for row in _jumps(state, habits, settings):
+        if not near[row] and not near[row + 1]:
+            told = f"the state jumps at {clock_s[row + 1]:.1f} s, further than the robot moves in one row"
+            problems.append(Problem("state_jump", told, None, True, float(clock_s[row]), float(clock_s[row + 1])))
+    problems += _pauses(state, clock_s, habits, settings)
+    return problems
+
+
+def travel(episode: Episode, start_s: float, stop_s: float, habits: Habits) -> float:
+    """How far the state goes between two moments, as a fraction of what its best column usually covers; 0 without telemetry."""
+    if episode.state.shape[1] == 0:
+        return 0.0
+    rows = (episode.timestamps_s >= start_s) & (episode.timestamps_s <= stop_s)
+    if rows.sum() < 2:
+        return 0.0
+    covered = np.ptp(episode.state[rows].astype(np.float64), axis=0)
+    span = habits.span if habits.known else np.ptp(episode.state.astype(np.float64), axis=0)
+    moving = (span > 0) & np.isfinite(covered)
+    return float((covered[moving] / span[moving]).max()) if moving.any() else 0.0
+
+
+def _facts(state: np.ndarray) -> _Facts | None:
+    if state.shape[1] == 0 or len(state) < 2:
+        return None
+    values = np.where(np.isfinite(state), state, 0.0).astype(np.float64)
+    # Outermost rows but one: a single wild reading is no habit.
+    return _Facts(values.min(axis=0), values.max(axis=0), _steps(values).max(axis=0))
+
+
+def _steps(state: np.ndarray) -> np.ndarray:
+    """[T - 1, S] size of each step; an angle that goes round by a whole turn has not moved."""
+    steps = np.abs(np.diff(state, axis=0))
+    for turn in _TURNS:
+        steps = np.where(np.abs(steps - turn) < 0.1 * turn, np.abs(steps - turn), steps)
+    return steps
+
+
+def _not_finite(episode: Episode) -> list[Problem]:
+    """Rows that hold no number in a column that has numbers elsewhere; a column without any says nothing about a moment."""
+    bad = np.zeros(len(episode.timestamps_s), bool)
+    for values in (episode.state, episode.action):
+        if values.shape[1] and len(values) == len(bad):
+            missing = ~np.isfinite(values)
+            bad |= missing[:, ~missing.all(axis=0)].any(axis=1)
+    return _stretched("not_finite", bad, episode.timestamps_s, lambda row: f"state or action is no number at {episode.timestamps_s[row]:.1f} s")
+
+
+def _static(state: np.ndarray, habits: Habits, settings: QualitySettings) -> bool:
+    covered = np.ptp(state, axis=0)
+    if habits.known and (habits.span > 0).any():
+        moving = habits.span > 0
+        return bool((covered[moving] <= settings.static_span * habits.span[moving]).all() and (covered[~moving] == 0).all())
+    return bool((covered <= 1e-5 * np.maximum(1.0, np.abs(state).max(axis=0))).all())
+
+
+def _outside(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.ndarray:
+    """[T] bool."""
+    if habits.known:
+        low, high, span = habits.low, habits.high, habits.span
+    else:
+        low, high = np.percentile(state, (5, 95), axis=0)
+        span = 3 * (high - low)
+    # A column that hardly ever moves may do so once; no column goes further than the others by whole ranges.
+    room = settings.range_margin * np.maximum(span, np.median(span))
+    found = (state < low - room) | (state > high + room)
+    found[:, room <= 0] = False
+    return found.any(axis=1)
+
+
+def _jumps(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.ndarray:
+    """Rows after which the state jumps."""
+    steps = _steps(state)
+    if habits.known:
+        usual, span = habits.step, habits.span
+    else:
+        usual, span = 2 * np.sort(steps, axis=0)[-min(3, len(steps))], np.ptp(state, axis=0)
+        few = np.array([len(np.unique(column)) < _FEW_VALUES for column in state.T])
+        usual = np.where(few, np.inf, usual)
+    found = (steps > settings.jump_ratio * usual) & (steps > settings.jump_span * span) & (span > 0)
+    return np.flatnonzero(found.any(axis=1))
+
+
+def _pauses(state: np.ndarray, clock_s: np.ndarray, habits: Habits, settings: QualitySettings) -> list[Problem]:
+    """Stretches in which the robot stands still for longer than `max_static_s`."""
+    span = habits.span if habits.known else np.ptp(state, axis=0)
+    rows = int(np.searchsorted(clock_s, clock_s[0] + settings.max_static_s))
+    still = np.zeros(len(state), bool)
+    for first in range(0, len(state) - rows, max(1, rows // 8)):
+        part = slice(first, first + rows + 1)
+        if (np.ptp(state[part], axis=0) <= settings.static_span * span).all():
+            still[part] = True
+    return _stretched("robot_static", still, clock_s, lambda row: f"the robot stands still for over {settings.max_static_s:g} s from {clock_s[row]:.1f} s")
+
+
+def _stretched(code: str, bad: np.ndarray, clock_s: np.ndarray, told) -> list[Problem]:
+    """One problem a run of bad rows, from the last good row to the next good one."""
+    found = []
+    for first, last in runs(bad):
+        start_s = float(clock_s[first - 1]) if first else float(clock_s[0]) - 1.0
+        stop_s = float(clock_s[last + 1]) if last + 1 < len(clock_s) else float(clock_s[-1]) + 1.0
+        found.append(Problem(code, told(first), None, True, start_s, stop_s))
+    return found
