@@ -9,10 +9,12 @@ from cosmos_ops.logs.base import Episode, Problem
 from cosmos_ops.profiles import QualitySettings
 from cosmos_ops.quality.stretches import runs
 
-_FEWEST = 3
-"""Other episodes that make a habit; with fewer an episode is held against itself."""
+_FEWEST = 8
+"""Other episodes that make a habit; with fewer, of perhaps as many tasks, an episode is held against itself."""
 _TURNS = (2 * np.pi, 360.0)
-_FEW_VALUES = 10
+_MANY = 100
+_AT_ENDS = 0.6
+_END = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,14 +23,18 @@ class Habits:
 
     low: np.ndarray
     high: np.ndarray
+    """Between them lie all values of nine episodes in ten."""
     span: np.ndarray
     """What a column covers in an episode, usually."""
     step: np.ndarray
-    """The largest step from row to row, usually."""
+    """The largest step from row to row, of nine episodes in ten: some tasks open the gripper, others do not."""
 
     @property
     def known(self) -> bool:
         return len(self.span) > 0
+
+
+_NO_HABITS = Habits(*[np.zeros(0)] * 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +48,31 @@ class DropHabits:
     """Habits of a drop; of each episode are kept three numbers a column."""
 
     def __init__(self, episodes: Sequence[Episode]):
-        self._facts = {place: facts for place, episode in enumerate(episodes) if (facts := _facts(episode.state)) is not None}
+        self._facts = [_facts(episode.state) for episode in episodes]
+        self._shared: dict[int, Habits] = {}
 
     def beside(self, place: int) -> Habits:
-        """The habits of all episodes but the one at `place`. Medians: a few bad episodes do not make a habit."""
-        own = self._facts.get(place)
-        others = [facts for other, facts in self._facts.items() if other != place and own is not None and facts.low.shape == own.low.shape]
-        if len(others) < _FEWEST:
-            empty = np.zeros(0)
-            return Habits(empty, empty, empty, empty)
-        low, high, step = (np.stack([getattr(facts, name) for facts in others]) for name in ("low", "high", "step"))
-        # Where episodes differ from one another by more than they cover themselves, that is their habit.
-        spread = np.maximum(np.subtract(*np.percentile(low, (80, 20), axis=0)), np.subtract(*np.percentile(high, (80, 20), axis=0)))
-        return Habits(np.median(low, axis=0), np.median(high, axis=0), np.maximum(np.median(high - low, axis=0), spread), np.median(step, axis=0))
+        """The habits of the other episodes than the one at `place`; in a large drop one more does not matter, and all share the same."""
+        own = self._facts[place]
+        if own is None:
+            return _NO_HABITS
+        columns = len(own.low)
+        if columns in self._shared:
+            return self._shared[columns]
+        alike = [other for other, facts in enumerate(self._facts) if facts is not None and len(facts.low) == columns]
+        if len(alike) > _MANY:
+            self._shared[columns] = _habits([self._facts[other] for other in alike])
+            return self._shared[columns]
+        return _habits([self._facts[other] for other in alike if other != place])
+
+
+def _habits(others: list[_Facts]) -> Habits:
+    """Medians and outer tenths: some tasks open the gripper or use an arm, others do not, and a few bad episodes make no habit."""
+    if len(others) < _FEWEST:
+        return _NO_HABITS
+    low, high, step = (np.stack([getattr(facts, name) for facts in others]) for name in ("low", "high", "step"))
+    covered = np.median(high - low, axis=0)
+    return Habits(np.percentile(low, 10, axis=0), np.percentile(high, 90, axis=0), covered, np.percentile(step, 90, axis=0))
 
 
 def telemetry_problems(episode: Episode, habits: Habits, settings: QualitySettings) -> list[Problem]:
@@ -100,7 +118,6 @@ def _facts(state: np.ndarray) -> _Facts | None:
     if state.shape[1] == 0 or len(state) < 2:
         return None
     values = np.where(np.isfinite(state), state, 0.0).astype(np.float64)
-    # Outermost rows but one: a single wild reading is no habit.
     return _Facts(values.min(axis=0), values.max(axis=0), _steps(values).max(axis=0))
 
 
@@ -132,11 +149,8 @@ def _static(state: np.ndarray, habits: Habits, settings: QualitySettings) -> boo
 
 def _outside(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.ndarray:
     """[T] bool."""
-    if habits.known:
-        low, high, span = habits.low, habits.high, habits.span
-    else:
-        low, high = np.percentile(state, (5, 95), axis=0)
-        span = 3 * (high - low)
+    low, high = (habits.low, habits.high) if habits.known else np.percentile(state, (5, 95), axis=0)
+    span = (high - low) * (1 if habits.known else 3)
     # A column that hardly ever moves may do so once; no column goes further than the others by whole ranges.
     room = settings.range_margin * np.maximum(span, np.median(span))
     found = (state < low - room) | (state > high + room)
@@ -145,14 +159,15 @@ def _outside(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np
 
 
 def _jumps(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.ndarray:
-    """Rows after which the state jumps."""
-    steps = _steps(state)
+    """Rows after which the state jumps: once, where a robot that moves fast does so for several rows, and a gripper goes from one end to the other."""
+    steps, span = _steps(state), np.ptp(state, axis=0)
+    usual = np.sort(steps, axis=0)[-min(3, len(steps))]
     if habits.known:
-        usual, span = habits.step, habits.span
+        usual, span = np.maximum(usual, habits.step), habits.span
     else:
-        usual, span = 2 * np.sort(steps, axis=0)[-min(3, len(steps))], np.ptp(state, axis=0)
-        few = np.array([len(np.unique(column)) < _FEW_VALUES for column in state.T])
-        usual = np.where(few, np.inf, usual)
+        place = (state - state.min(axis=0)) / np.maximum(span, 1e-12)
+        ends = ((place < _END) | (place > 1 - _END)).mean(axis=0)
+        usual = np.where(ends > _AT_ENDS, np.inf, 2 * usual)
     found = (steps > settings.jump_ratio * usual) & (steps > settings.jump_span * span) & (span > 0)
     return np.flatnonzero(found.any(axis=1))
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import locked
 from cosmos_ops.progress import Progress, silent
-from cosmos_ops.simulate.faults import FORMATS, Planted, copied_episode, spoil_recording, without_camera
+from cosmos_ops.simulate.faults import COPIES, FORMATS, Planted, copied_episode, spoil_recording, without_camera
 from cosmos_ops.simulate.file_faults import spoil_files
 from cosmos_ops.simulate.hdf5_writer import write_aloha_hdf5
 from cosmos_ops.simulate.lerobot_writer import CRF, write_lerobot_v21, write_lerobot_v30
 from cosmos_ops.simulate.mcap_writer import write_ros2_mcap
 from cosmos_ops.simulate.recording import Recording
 from cosmos_ops.simulate.request import Request, drop_request
-from cosmos_ops.simulate.robots import simulator
+from cosmos_ops.simulate.robots import Record, simulator
 
 __all__ = ["FORMATS", "MARKER", "write_drop", "write_requested"]
 
@@ -54,18 +54,21 @@ def write_drop(
     return request.planted
 
 
-def write_requested(path: Path | str, request: Request, progress: Progress = silent) -> bool:
-    """As `write_drop`; returns whether the drop was there already and is unchanged. Raises `WorkFailed` when the disk fails."""
+def write_requested(path: Path | str, request: Request, progress: Progress = silent, record: Record | None = None) -> bool:
+    """As `write_drop`; returns whether the drop was there already and is unchanged. Raises `WorkFailed` when the disk fails.
+
+    `record` stands for the simulator's: to write the same episodes with other faults without simulating them again.
+    """
     path = Path(os.path.abspath(path))
     try:
-        return _write_or_leave(path, request, progress)
+        return _write_or_leave(path, request, progress, record or simulator(request.robot).record)
     except (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path} cannot be written ({error.strerror}: {error.filename}); choose another folder") from None
     except OSError as error:
         raise WorkFailed(f"{path} could not be written ({error.strerror or error}); make room or choose another disk, then try again") from None
 
 
-def _write_or_leave(path: Path, request: Request, progress: Progress) -> bool:
+def _write_or_leave(path: Path, request: Request, progress: Progress, record: Record) -> bool:
     marker = request.marker()
     with locked(path):
         if path.exists() and _is_whole(path, marker):
@@ -76,7 +79,7 @@ def _write_or_leave(path: Path, request: Request, progress: Progress) -> bool:
             shutil.rmtree(work)
         work.mkdir(parents=True)
         try:
-            _write(work, request, _recordings(request, path.name, progress))
+            _write(work, request, _recordings(request, path.name, progress, record))
             spoil_files(work, request.fmt, request.planted)
             (work / MARKER).parent.mkdir(exist_ok=True)
             (work / MARKER).write_text(json.dumps(marker, indent=1) + "\n")
@@ -107,9 +110,8 @@ def _comparable(marker: dict) -> dict:
     return {**marker, "planted": [{key: value for key, value in item.items() if key != "detail"} for item in planted]}
 
 
-def _recordings(request: Request, name: str, progress: Progress) -> Iterator[Recording]:
-    record = simulator(request.robot).record
-    copies = _copies(request)
+def _recordings(request: Request, name: str, progress: Progress, record: Record) -> Iterator[Recording]:
+    copies = _copies(request, COPIES)
     originals: dict[int, Recording] = {}
     # Episodes are drawn ahead while earlier ones are encoded; each has a seed of its own, so order does not matter.
     with ThreadPoolExecutor(_DRAWN_AHEAD) as pool:
@@ -127,9 +129,9 @@ def _recordings(request: Request, name: str, progress: Progress) -> Iterator[Rec
                 progress(done + 1, request.episodes, name)
 
 
-def _copies(request: Request) -> dict[int, int]:
+def _copies(request: Request, kinds: tuple[str, ...]) -> dict[int, int]:
     """Episode -> the one that it repeats. Copies lie after their original and before the next one's."""
-    return {item.episode_index: copied_episode(item, request.planted) for item in request.planted if item.fault == "duplicate"}
+    return {item.episode_index: copied_episode(item, request.planted) for item in request.planted if item.fault in kinds}
 
 
 def _spoilt(recording: Recording, episode: int, request: Request) -> Recording:
@@ -152,4 +154,4 @@ def _write(root: Path, request: Request, recordings: Iterator[Recording]) -> Non
     elif request.fmt == "aloha-hdf5":
         write_aloha_hdf5(root, spec, recordings, request.robot, request.raw_images)
     else:
-        write_ros2_mcap(root, spec, recordings, request.robot, request.raw_images, _copies(request))
+        write_ros2_mcap(root, spec, recordings, request.robot, request.raw_images, _copies(request, ("duplicate",)))

@@ -6,13 +6,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosmos_ops.errors import UserError
+from cosmos_ops.simulate import picture_faults, telemetry_faults
 from cosmos_ops.simulate.recording import Recording
 
+_PICTURES = {name: getattr(picture_faults, name) for name in ("constant", "blur", "exposure", "letterbox", "scene_cut")}
+_TELEMETRY = {name: getattr(telemetry_faults, name) for name in ("robot_static", "state_jump", "out_of_range")}
+_RECORDED = (*_PICTURES, *_TELEMETRY, "near_duplicate")
 FORMATS = {
-    "lerobot-v2.1": ("too_short", "black", "frozen", "truncated_video", "missing_video", "clock_drift", "gap", "duplicate", "wrong_metadata"),
-    "lerobot-v3.0": ("too_short", "black", "frozen", "clock_drift", "gap", "duplicate", "wrong_metadata"),
-    "aloha-hdf5": ("too_short", "black", "frozen", "truncated_file", "missing_video", "duplicate", "wrong_metadata"),
-    "ros2-mcap": ("too_short", "black", "frozen", "truncated_file", "missing_video", "clock_drift", "gap", "duplicate", "wrong_metadata"),
+    "lerobot-v2.1": ("too_short", "black", "frozen", "truncated_video", "missing_video", "clock_drift", "gap", "duplicate", "wrong_metadata", *_RECORDED),
+    "lerobot-v3.0": ("too_short", "black", "frozen", "clock_drift", "gap", "duplicate", "wrong_metadata", *_RECORDED),
+    "aloha-hdf5": ("too_short", "black", "frozen", "truncated_file", "missing_video", "duplicate", "wrong_metadata", *_RECORDED),
+    "ros2-mcap": ("too_short", "black", "frozen", "truncated_file", "missing_video", "clock_drift", "gap", "duplicate", "wrong_metadata", *_RECORDED),
 }
 """Format -> faults that make sense in it. v3.0 keeps several episodes in a file, which cannot be broken for one; ALOHA's HDF5 has no clock."""
 DRIFT = 0.06
@@ -27,8 +31,17 @@ _DETAILS = {
     "truncated_video": "the video file is cut off at 60% of its bytes",
     "truncated_file": "the episode's file is cut off at 60% of its bytes",
     "missing_video": "the episode has no video of this camera",
+    "constant": "every frame is one colour, telemetry moves on",
+    "blur": "every frame is out of focus",
+    "letterbox": f"the picture lies between black bars, each {picture_faults.BAR_PART:.0%} of its height",
+    "scene_cut": "from the middle on the pictures show another view",
+    "robot_static": "the robot stands still all the time",
+    "state_jump": "from the middle on one joint of the state reads an offset",
+    "out_of_range": f"for {telemetry_faults.WILD_S:g} s one joint of the state reads what it cannot reach",
     "gap": f"{GAP_S:g} s of rows and frames are missing in the middle, clocks jump",
 }
+COPIES = ("duplicate", "near_duplicate")
+"""Faults that repeat another episode."""
 _WRONG = {
     "lerobot-v2.1": "the episode list declares half as many frames again",
     "lerobot-v3.0": "the episode list declares half as many frames again",
@@ -56,8 +69,9 @@ def plan_faults(faults: tuple[str, ...], episodes: int, cameras: tuple[str, ...]
         if fault not in FORMATS[fmt]:
             known = any(fault in names for names in FORMATS.values())
             raise UserError(f"fault {fault!r} {f'cannot be planted in {fmt}' if known else 'is unknown'}; {fmt} allows {', '.join(FORMATS[fmt])}")
-    if len(faults) + ("duplicate" in faults) > episodes:
-        also = " and one to copy" if "duplicate" in faults else ""
+    copied = any(fault in COPIES for fault in faults)
+    if len(faults) + copied > episodes:
+        also = " and one to copy" if copied else ""
         raise UserError(f"{len(faults)} faults need as many episodes{also}, there are {episodes}; ask for more episodes")
     rng = np.random.default_rng([seed, 11])
     chosen = rng.permutation(episodes)[: len(faults)]
@@ -70,7 +84,7 @@ def plan_faults(faults: tuple[str, ...], episodes: int, cameras: tuple[str, ...]
 
 
 def copied_episode(item: Planted, planted: tuple[Planted, ...]) -> int:
-    """The episode that a `duplicate` repeats: the nearest one before it that has no fault."""
+    """The episode that a `duplicate` or `near_duplicate` repeats: the nearest one before it that has no fault."""
     spoiled = {other.episode_index for other in planted}
     return max(index for index in range(item.episode_index) if index not in spoiled)
 
@@ -82,6 +96,12 @@ def drift_rate(item: Planted) -> float:
 
 def spoil_recording(recording: Recording, item: Planted) -> Recording:
     """The recording with its fault, where that is one of the recording rather than of the file it will be in."""
+    if item.fault in _PICTURES:
+        return _PICTURES[item.fault](recording, item.camera, item.episode_index)
+    if item.fault in _TELEMETRY:
+        return _TELEMETRY[item.fault](recording)
+    if item.fault == "near_duplicate":
+        return picture_faults.handed_in_again(recording, item.episode_index)
     spoil = {"too_short": _cut, "black": _black, "frozen": _frozen, "clock_drift": _drift, "gap": _gap}.get(item.fault)
     return spoil(recording, item) if spoil else recording
 
@@ -152,7 +172,7 @@ def _stretched(clock_s: np.ndarray, rate: float) -> np.ndarray:
 
 def _of_one_camera(fault: str, fmt: str) -> bool:
     """LeRobot's videos have a constant rate and no stamps: there the telemetry's clock drifts from all of them."""
-    return fault in ("black", "frozen", "truncated_video", "missing_video") or (fault == "clock_drift" and fmt == "ros2-mcap")
+    return fault in ("black", "frozen", "truncated_video", "missing_video", *_PICTURES) or (fault == "clock_drift" and fmt == "ros2-mcap")
 
 
 def _place(item: Planted) -> int:
@@ -163,7 +183,7 @@ def _after_a_clean_one(planted: list[Planted], episodes: int) -> list[Planted]:
     """Move each duplicate that has no clean episode before it to the first clean one; its old place is clean from then on."""
     for number, item in enumerate(planted):
         clean = sorted(set(range(episodes)) - {other.episode_index for other in planted})
-        if item.fault == "duplicate" and clean[0] > item.episode_index:
+        if item.fault in COPIES and clean[0] > item.episode_index:
             planted[number] = replace(item, episode_index=clean[0])
     return sorted(planted, key=_place)
 
@@ -171,6 +191,10 @@ def _after_a_clean_one(planted: list[Planted], episodes: int) -> list[Planted]:
 def _detail(item: Planted, planted: tuple[Planted, ...], fmt: str) -> str:
     if item.fault == "duplicate":
         return f"an exact copy of episode {copied_episode(item, planted)}"
+    if item.fault == "near_duplicate":
+        return f"a copy of episode {copied_episode(item, planted)} but for noise, brightness and the first row"
+    if item.fault == "exposure":
+        return f"every frame is far too {'bright' if item.episode_index % 2 else 'dark'}"
     if item.fault == "clock_drift":
         speed = f"{DRIFT:.0%} {'fast' if drift_rate(item) > 1 else 'slow'}"
         return f"the camera's clock runs {speed} against the telemetry's" if item.camera else f"the telemetry's clock runs {speed} against the videos"

@@ -100,8 +100,11 @@ def test_what_the_simulator_wrote_is_what_is_read(tmp_path, raw_images):
             assert error.max() == 0 if raw_images else error.mean() < 4
 
 
+FAULTS = ("too_short", "black", "frozen", "truncated_file", "missing_video", "clock_drift", "gap", "duplicate", "wrong_metadata")
+
+
 def test_the_simulators_faults_are_found(tmp_path):
-    planted = {item.fault: item for item in write_drop(tmp_path / "sim", 0, 14, "ros2-mcap", True, height_px=48, width_px=64)}
+    planted = {item.fault: item for item in write_drop(tmp_path / "sim", 0, 14, "ros2-mcap", FAULTS, height_px=48, width_px=64)}
     found = {episode["index"]: episode for episode in inspect_log(tmp_path / "sim", small_profile(frames=17))["episodes"]}
     expected = {
         "too_short": "too_short", "black": "black", "frozen": "frozen", "truncated_file": "damaged_log", "missing_video": "missing_video",
