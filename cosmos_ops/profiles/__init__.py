@@ -88,7 +88,7 @@ class QualitySettings:
     max_static_s: float = 10.0
     """Standing still for longer costs the clips that show it."""
     jump_ratio: float = 3.0
-    """A step of the state this many times larger than the largest one of an episode, usually, is a jump."""
+    """A step of the state that stands out of those around it by this many times more than any usually does is a jump."""
     jump_span: float = 0.25
     """And larger than this fraction of what the column usually covers."""
     range_margin: float = 3.0

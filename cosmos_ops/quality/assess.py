@@ -8,6 +8,7 @@ from cosmos_ops.errors import WorkFailed
 from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake, Manifest, Output, build_folder
 from cosmos_ops.logs import open_log
+from cosmos_ops.logs.base import Problem
 from cosmos_ops.logs.drops import check_unchanged, load_drop
 from cosmos_ops.logs.index import episodes_manifest, read_episodes
 from cosmos_ops.profiles import Profile
@@ -18,7 +19,7 @@ from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.filmstrip import filmstrip_png
 
 CODE_VERSION = "2"
-CAMERAS, QUARANTINE, FILMSTRIP = "cameras.parquet", "quarantine.parquet", "filmstrip.png"
+CAMERAS, QUARANTINE, STRETCHES, FILMSTRIP = "cameras.parquet", "quarantine.parquet", "stretches.parquet", "filmstrip.png"
 
 FRACTIONS = ("black", "constant", "exposure", "blur", "frozen")
 _WHO = [pa.field("drop", pa.string(), nullable=False), pa.field("episode_id", pa.string(), nullable=False), pa.field("index", pa.int64(), nullable=False)]
@@ -46,12 +47,14 @@ CAMERAS_SCHEMA = pa.schema(
 `decoded_frames` is how many were looked at; fractions are of these. `clock_*` compare the camera with the telemetry, see `clocks.ClockFacts`.
 `crop_px` are black bars that are cut off: top, bottom, left, right. `notes` are codes of what is worth knowing and rejects nothing. Measurements are
 null where nothing was decoded."""
-QUARANTINE_SCHEMA = pa.schema([*_WHO, pa.field("camera", pa.string()), *_WHY, pa.field("start_s", pa.float64()), pa.field("stop_s", pa.float64())])
-"""`camera` null: the whole episode. With `start_s` and `stop_s` only clips that show something between these moments are left out."""
+QUARANTINE_SCHEMA = pa.schema([*_WHO, pa.field("camera", pa.string()), *_WHY])
+"""`camera` null: the whole episode."""
+STRETCHES_SCHEMA = pa.schema([*QUARANTINE_SCHEMA, pa.field("start_s", pa.float64(), nullable=False), pa.field("stop_s", pa.float64(), nullable=False)])
+"""Of accepted cameras: what no clip may show, strictly between two moments of the episode. `camera` null: of all its cameras."""
 
 
 def assess_drop(lake: Lake, drop_name: str, profile: Profile, progress: Progress = silent) -> Manifest:
-    """Write `cameras.parquet`, `quarantine.parquet` and `filmstrip.png` of an indexed drop.
+    """Write `cameras.parquet`, `quarantine.parquet`, `stretches.parquet` and `filmstrip.png` of an indexed drop.
 
     Raises `UserError` when the drop changed, is gone, or was not indexed; `WorkFailed` when it reads differently from its index.
     """
@@ -68,14 +71,15 @@ def assess_drop(lake: Lake, drop_name: str, profile: Profile, progress: Progress
         verdicts = judge(reader, episodes, profile, progress)
         cameras = [camera_row(drop_name, verdict, camera) for verdict in verdicts for camera in verdict.cameras]
         quarantined = [row for verdict in verdicts for row in quarantine_rows(drop_name, verdict)]
+        bad = [row for verdict in verdicts for row in stretch_rows(drop_name, verdict)]
         write_table(folder / CAMERAS, cameras, CAMERAS_SCHEMA)
         write_table(folder / QUARANTINE, quarantined, QUARANTINE_SCHEMA)
+        write_table(folder / STRETCHES, bad, STRETCHES_SCHEMA)
         _draw(folder / FILMSTRIP, verdicts)
         accepted = sum(row["accepted"] for row in cameras)
-        whole = sum(row["start_s"] is None for row in quarantined)
         meta = {"accepted_cameras": accepted, "accepted_episodes": sum(verdict.accepted for verdict in verdicts)}
-        meta |= {"quarantined": whole, "bad_stretches": len(quarantined) - whole}
-        return Output(digest([content_hash(cameras), content_hash(quarantined)]), len(cameras), meta)
+        meta |= {"quarantined": len(quarantined), "bad_stretches": len(bad)}
+        return Output(digest([content_hash(cameras), content_hash(quarantined), content_hash(bad)]), len(cameras), meta)
 
     return build_folder(lake.drop_stage(drop_name, "quality", profile.data_fingerprint), "quality", key, write)
 
@@ -106,21 +110,41 @@ def camera_row(drop: str, verdict: EpisodeVerdict, camera: CameraVerdict) -> dic
 
 
 def quarantine_rows(drop: str, verdict: EpisodeVerdict) -> list[dict]:
-    """Rows of `QUARANTINE_SCHEMA`: the whole episode where it is rejected, each camera that is rejected for itself, and each bad stretch of the rest."""
-    episode = {"drop": drop, "episode_id": verdict.episode.id, "index": verdict.episode.index}
-    subjects = [(None, verdict.problems), *((camera.name, camera.problems) for camera in verdict.cameras)]
+    """Rows of `QUARANTINE_SCHEMA`: the whole episode where it is rejected, and each camera that is rejected for itself."""
     rows = []
-    for name, problems in subjects:
+    for name, problems in _subjects(verdict):
         fatal = [problem for problem in problems if rejects(problem)]
         if fatal:
             codes = list(dict.fromkeys(problem.code for problem in fatal))
-            detail = "; ".join(problem.message for problem in fatal)
-            rows.append({**episode, "camera": name, "reasons": codes, "detail": detail, "start_s": None, "stop_s": None})
-        elif verdict.accepted:
-            for problem in stretches(problems):
-                where = {"start_s": round(problem.start_s, 6), "stop_s": round(problem.stop_s, 6)}
-                rows.append({**episode, "camera": name, "reasons": [problem.code], "detail": problem.message, **where})
+            rows.append({**_who(drop, verdict), "camera": name, "reasons": codes, "detail": "; ".join(problem.message for problem in fatal)})
     return rows
+
+
+def stretch_rows(drop: str, verdict: EpisodeVerdict) -> list[dict]:
+    """Rows of `STRETCHES_SCHEMA`."""
+    if not verdict.accepted:
+        return []
+    usable = {None, *(camera.name for camera in verdict.cameras if camera.accepted)}
+    found = [(name, problem) for name, problems in _subjects(verdict) if name in usable for problem in stretches(problems)]
+    return [
+        {
+            **_who(drop, verdict),
+            "camera": name,
+            "reasons": [problem.code],
+            "detail": problem.message,
+            "start_s": round(problem.start_s, 6),
+            "stop_s": round(problem.stop_s, 6),
+        }
+        for name, problem in found
+    ]
+
+
+def _subjects(verdict: EpisodeVerdict) -> list[tuple[str | None, tuple[Problem, ...]]]:
+    return [(None, verdict.problems), *((camera.name, camera.problems) for camera in verdict.cameras)]
+
+
+def _who(drop: str, verdict: EpisodeVerdict) -> dict:
+    return {"drop": drop, "episode_id": verdict.episode.id, "index": verdict.episode.index}
 
 
 def _draw(path: Path, verdicts: list[EpisodeVerdict]) -> None:

@@ -40,7 +40,7 @@ def runs(flags: np.ndarray) -> list[tuple[int, int]]:
 def between(times_s: np.ndarray, first: int, last: int) -> tuple[float, float]:
     """The moments beside a run of bad samples: the last good one before it and the first good one after it, or just outside the recording."""
     start_s = float(times_s[first - 1]) if first > 0 else float(times_s[0]) - 1.0
-    stop_s = float(times_s[last + 1]) if last + 1 < len(times_s) else math.inf
+    stop_s = float(times_s[last + 1]) if last + 1 < len(times_s) else float(times_s[last]) + 1.0
     return start_s, stop_s
 
 

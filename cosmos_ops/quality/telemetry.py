@@ -26,8 +26,8 @@ class Habits:
     """Between them lie all values of nine episodes in ten."""
     span: np.ndarray
     """What a column covers in an episode, usually."""
-    step: np.ndarray
-    """The largest step from row to row, of nine episodes in ten: some tasks open the gripper, others do not."""
+    jerk: np.ndarray
+    """The largest jerk, see `_jerks`, of nine episodes in ten: some tasks open the gripper, others do not."""
 
     @property
     def known(self) -> bool:
@@ -41,7 +41,7 @@ _NO_HABITS = Habits(*[np.zeros(0)] * 4)
 class _Facts:
     low: np.ndarray
     high: np.ndarray
-    step: np.ndarray
+    jerk: np.ndarray
 
 
 class DropHabits:
@@ -70,9 +70,9 @@ def _habits(others: list[_Facts]) -> Habits:
     """Medians and outer tenths: some tasks open the gripper or use an arm, others do not, and a few bad episodes make no habit."""
     if len(others) < _FEWEST:
         return _NO_HABITS
-    low, high, step = (np.stack([getattr(facts, name) for facts in others]) for name in ("low", "high", "step"))
+    low, high, jerk = (np.stack([getattr(facts, name) for facts in others]) for name in ("low", "high", "jerk"))
     covered = np.median(high - low, axis=0)
-    return Habits(np.percentile(low, 10, axis=0), np.percentile(high, 90, axis=0), covered, np.percentile(step, 90, axis=0))
+    return Habits(np.percentile(low, 10, axis=0), np.percentile(high, 90, axis=0), covered, np.percentile(jerk, 90, axis=0))
 
 
 def telemetry_problems(episode: Episode, habits: Habits, settings: QualitySettings) -> list[Problem]:
@@ -84,7 +84,7 @@ def telemetry_problems(episode: Episode, habits: Habits, settings: QualitySettin
     columns = np.isfinite(state).all(axis=0)
     state = state[:, columns]
     if habits.known:
-        habits = Habits(*(values[columns] for values in (habits.low, habits.high, habits.span, habits.step)))
+        habits = Habits(*(values[columns] for values in (habits.low, habits.high, habits.span, habits.jerk)))
     if state.shape[1] == 0:
         return problems
     if _static(state, habits, settings):
@@ -115,18 +115,23 @@ def travel(episode: Episode, start_s: float, stop_s: float, habits: Habits) -> f
 
 
 def _facts(state: np.ndarray) -> _Facts | None:
-    if state.shape[1] == 0 or len(state) < 2:
+    if state.shape[1] == 0 or len(state) < 3:
         return None
     values = np.where(np.isfinite(state), state, 0.0).astype(np.float64)
-    return _Facts(values.min(axis=0), values.max(axis=0), _steps(values).max(axis=0))
+    return _Facts(values.min(axis=0), values.max(axis=0), _jerks(values).max(axis=0))
 
 
 def _steps(state: np.ndarray) -> np.ndarray:
-    """[T - 1, S] size of each step; an angle that goes round by a whole turn has not moved."""
-    steps = np.abs(np.diff(state, axis=0))
+    """[T - 1, S] size of each step."""
+    return np.abs(_moves(state))
+
+
+def _moves(state: np.ndarray) -> np.ndarray:
+    """[T - 1, S] steps; an angle that goes round by a whole turn has not moved."""
+    moves = np.diff(state, axis=0)
     for turn in _TURNS:
-        steps = np.where(np.abs(steps - turn) < 0.1 * turn, np.abs(steps - turn), steps)
-    return steps
+        moves = np.where(np.abs(np.abs(moves) - turn) < 0.1 * turn, moves - np.sign(moves) * turn, moves)
+    return moves
 
 
 def _not_finite(episode: Episode) -> list[Problem]:
@@ -149,27 +154,35 @@ def _static(state: np.ndarray, habits: Habits, settings: QualitySettings) -> boo
 
 def _outside(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.ndarray:
     """[T] bool."""
-    low, high = (habits.low, habits.high) if habits.known else np.percentile(state, (5, 95), axis=0)
-    span = (high - low) * (1 if habits.known else 3)
-    # A column that hardly ever moves may do so once; no column goes further than the others by whole ranges.
-    room = settings.range_margin * np.maximum(span, np.median(span))
+    low, high = (habits.low, habits.high) if habits.known else np.percentile(state, (10, 90), axis=0)
+    span = high - low
+    # A column that hardly ever moves may do so once; no column goes further than the widest ones by whole ranges.
+    room = settings.range_margin * np.maximum(span, np.percentile(span, 75) if habits.known else 1.5 * span.max())
     found = (state < low - room) | (state > high + room)
     found[:, room <= 0] = False
     return found.any(axis=1)
 
 
 def _jumps(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.ndarray:
-    """Rows after which the state jumps: once, where a robot that moves fast does so for several rows, and a gripper goes from one end to the other."""
-    steps, span = _steps(state), np.ptp(state, axis=0)
-    usual = np.sort(steps, axis=0)[-min(3, len(steps))]
+    """Rows after which the state jumps."""
+    jerks, steps, span = _jerks(state), _steps(state), np.ptp(state, axis=0)
+    usual = np.sort(jerks, axis=0)[-min(3, len(jerks))]
     if habits.known:
-        usual, span = np.maximum(usual, habits.step), habits.span
+        usual, span = np.maximum(usual, habits.jerk), habits.span
     else:
+        # A gripper jumps from one end to the other, and stays there.
         place = (state - state.min(axis=0)) / np.maximum(span, 1e-12)
         ends = ((place < _END) | (place > 1 - _END)).mean(axis=0)
         usual = np.where(ends > _AT_ENDS, np.inf, 2 * usual)
-    found = (steps > settings.jump_ratio * usual) & (steps > settings.jump_span * span) & (span > 0)
+    found = (jerks > settings.jump_ratio * usual) & (steps > settings.jump_span * span) & (span > 0)
     return np.flatnonzero(found.any(axis=1))
+
+
+def _jerks(state: np.ndarray) -> np.ndarray:
+    """[T - 1, S] how far each step is from both the one before and the one after it: a robot that sets off moves on."""
+    change = np.abs(np.diff(_moves(state), axis=0))
+    before, after = np.concatenate([change[:1], change]), np.concatenate([change, change[-1:]])
+    return np.minimum(before, after)
 
 
 def _pauses(state: np.ndarray, clock_s: np.ndarray, habits: Habits, settings: QualitySettings) -> list[Problem]:

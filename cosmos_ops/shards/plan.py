@@ -56,7 +56,7 @@ def plan_clips(lake: Lake, drop: str, profile: Profile) -> Manifest:
         accepted = [row for row in pq.read_table(quality.file("cameras.parquet")).to_pylist() if row["accepted"]]
         if not accepted:
             raise WorkFailed(f"drop {drop} has no accepted camera; read the reasons in {quality.file('quarantine.parquet')}")
-        bad = [row for row in pq.read_table(quality.file("quarantine.parquet")).to_pylist() if row["start_s"] is not None]
+        bad = pq.read_table(quality.file("stretches.parquet")).to_pylist()
         rows = _plan(drop, read_episodes(lake, drop).to_pylist(), accepted, bad, profile.clip)
         write_table(folder / TABLE, rows, SCHEMA)
         return Output(content_hash(rows), len(rows), _meta(rows))

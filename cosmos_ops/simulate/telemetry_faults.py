@@ -6,7 +6,7 @@ import numpy as np
 
 from cosmos_ops.simulate.recording import Recording
 
-JUMP_SPANS, WILD_SPANS, WILD_S = 1.0, 20.0, 0.5
+JUMP_SPANS, WILD_SPANS, WILD_S = 1.0, 40.0, 0.5
 """How far the state jumps and how wild it gets, in units of what its column covers in the episode; how long it stays wild."""
 
 

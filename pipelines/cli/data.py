@@ -98,10 +98,14 @@ def drop_summary(lake: Lake, profile: Profile, drop: str) -> dict[str, Any]:
         return require_manifest(lake.drop_stage(drop, name, fingerprint if keyed else None), f"stage {name} of drop {drop}", "ingest it again")
 
     quarantine = pq.read_table(stage("quality").file("quarantine.parquet")).to_pylist()
+    stretches = pq.read_table(stage("quality").file("stretches.parquet")).to_pylist()
     index = stage("shards")
     return {
         "episodes": stage("episodes", keyed=False).rows,
         "clips": index.rows,
         "shards": sum(name.endswith(".tar") for name in index.files),
         "quarantined": [{"episode": row["episode_id"], "index": row["index"], "camera": row["camera"], "reasons": row["reasons"]} for row in quarantine],
+        "bad_stretches": [
+            {"episode": row["episode_id"], **{name: row[name] for name in ("index", "camera", "start_s", "stop_s", "reasons")}} for row in stretches
+        ],
     }
