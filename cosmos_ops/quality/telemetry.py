@@ -13,8 +13,7 @@ _FEWEST = 8
 """Other episodes that make a habit; with fewer, of perhaps as many tasks, an episode is held against itself."""
 _TURNS = (2 * np.pi, 360.0)
 _MANY = 100
-_AT_ENDS = 0.6
-_END = 0.1
+_SLIGHT, _REST = 0.05, 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,12 +168,14 @@ def _jumps(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.n
     usual = np.sort(jerks, axis=0)[-min(3, len(jerks))]
     if habits.known:
         usual, span = np.maximum(usual, habits.jerk), habits.span
-    else:
-        # A gripper jumps from one end to the other, and stays there.
-        place = (state - state.min(axis=0)) / np.maximum(span, 1e-12)
-        ends = ((place < _END) | (place > 1 - _END)).mean(axis=0)
-        usual = np.where(ends > _AT_ENDS, np.inf, 2 * usual)
-    found = (jerks > settings.jump_ratio * usual) & (steps > settings.jump_span * span) & (span > 0)
+    # What a column that hardly moves does is no jump of the robot.
+    least = np.maximum(settings.jump_span * span, _SLIGHT * span.max())
+    found = (jerks > settings.jump_ratio * usual * (1 if habits.known else 2)) & (steps > least) & (span > 0)
+    if not habits.known:
+        for row, column in zip(*np.nonzero(found), strict=True):
+            # A gripper jumps too, but from rest to rest.
+            sides = state[max(0, row - 4) : row, column], state[row + 2 : row + 6, column]
+            found[row, column] = any(len(side) > 1 and np.ptp(side) > _REST * span[column] for side in sides)
     return np.flatnonzero(found.any(axis=1))
 
 
