@@ -11,8 +11,10 @@ _LAGS = (-3, -2, -1, 0, 1, 2, 3)
 _CHUNK = 512
 _WORTH = 4
 """Recordings whose root mean square difference is this many times the limit are too far apart for a shift to make them equal."""
-_LEAST_MOTION = 0.5
-"""Luma levels; what a compressor makes of a still picture is no motion to compare by."""
+_LEAST_MOTION = 0.01
+"""What a compressor makes of a still picture is no motion to compare by."""
+_STEPS = 32
+"""Whole numbers that a standard deviation of a picture is kept in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,24 +22,25 @@ class Print:
     """What a camera's recording looks like at a few moments, and how much happens in it."""
 
     look: np.ndarray
-    """[8, 12, 16] float32 luma, each picture less its mean: brightness is the exposure's."""
+    """[8, 12, 16] float32 luma, each picture less its mean and over its standard deviation: brightness and contrast are the exposure's."""
     motion: float
     """Mean absolute difference of these pictures from their mean over time."""
     content: str
     """Hash of all frames that were looked at."""
     around: np.ndarray
-    """[7, 8, 12, 16] int8: `look` shifted in time by -3 to 3 samples."""
+    """[7, 8, 12, 16] int8: `look` shifted in time by -3 to 3 samples, in 32nds."""
 
 
 def fingerprint(luma: np.ndarray) -> Print:
     """Of [N, 48, 64] uint8 frames at a constant rate, in order."""
     small = np.stack([cv2.resize(frame, _SIZE_PX[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) for frame in luma])
     small -= small.mean(axis=(1, 2), keepdims=True)
+    small /= np.maximum(1.0, small.std(axis=(1, 2), keepdims=True))
     places = np.linspace(0.08, 0.92, _MOMENTS) * (len(small) - 1)
     around = np.stack([small[np.clip(np.rint(places + lag).astype(int), 0, len(small) - 1)] for lag in _LAGS])
     look = around[len(_LAGS) // 2]
     motion, content = float(np.abs(look - look.mean(axis=0)).mean()), hashlib.sha256(luma.tobytes()).hexdigest()
-    return Print(look, motion, content, np.clip(np.rint(around), -128, 127).astype(np.int8))
+    return Print(look, motion, content, np.clip(np.rint(around * _STEPS), -128, 127).astype(np.int8))
 
 
 def copies(prints: list[Print], most: float) -> dict[int, tuple[int, bool]]:
@@ -70,4 +73,4 @@ def _alike(one: Print, other: Print, most: float) -> bool:
     motion = min(one.motion, other.motion)
     if motion < _LEAST_MOTION:
         return False
-    return min(float(np.abs(shifted - one.look).mean()) for shifted in other.around) < most * motion
+    return min(float(np.abs(shifted.astype(np.float32) / _STEPS - one.look).mean()) for shifted in other.around) < most * motion

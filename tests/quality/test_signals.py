@@ -1,12 +1,27 @@
 """Signals on frames whose answer is known."""
 
+import cv2
 import numpy as np
 import pytest
 
 from cosmos_ops.profiles import QualitySettings
-from cosmos_ops.quality.signals import black_fraction, frozen_fraction, mean_luma
+from cosmos_ops.quality.signals import (
+    BLACK,
+    BLUR,
+    CONSTANT,
+    EXPOSURE,
+    FINE,
+    black_bars,
+    black_fraction,
+    blur,
+    classify,
+    frozen_fraction,
+    mean_luma,
+    scene_cuts,
+)
 
-DIFFERENCE = QualitySettings().frozen_difference
+SETTINGS = QualitySettings()
+DIFFERENCE = SETTINGS.frozen_difference
 
 
 def scene(count: int = 20) -> np.ndarray:
@@ -52,3 +67,56 @@ def test_a_camera_that_stops_halfway_is_half_frozen():
 
 def test_one_frame_says_nothing_about_motion():
     assert frozen_fraction(scene(1), DIFFERENCE) == 0
+
+
+def test_a_frame_is_what_explains_it_best():
+    sharp = np.zeros(6)
+    luma = np.concatenate([scene(1), np.zeros((1, 48, 64)), np.full((1, 48, 64), 90), np.full((1, 48, 64), 255), scene(1) * 0.15, scene(1)]).astype(np.uint8)
+    sharp[5] = 0.9
+    assert classify(luma, sharp, SETTINGS).tolist() == [FINE, BLACK, CONSTANT, EXPOSURE, EXPOSURE, BLUR]
+
+
+def test_bars_do_not_make_a_picture_dark_and_a_white_table_is_no_overexposure():
+    luma = scene(2)
+    luma[0, :14], luma[0, -14:] = 0, 0
+    luma[1, :20] = 255
+    assert classify(luma, np.zeros(2), SETTINGS).tolist() == [FINE, FINE]
+
+
+def test_blur_grows_with_blurring_and_not_with_contrast():
+    picture = cv2.resize(np.random.default_rng(2).integers(0, 255, (20, 30)).astype(np.uint8), (240, 160), interpolation=cv2.INTER_NEAREST)
+    values = [blur(cv2.GaussianBlur(picture, (0, 0), sigma)) for sigma in (0.5, 1.5, 3, 6)]
+    assert values == sorted(values) and values[0] < 0.5 < SETTINGS.max_blur < values[-1]
+    assert blur(picture // 3) == pytest.approx(blur(picture), abs=0.05)
+    assert blur(np.full((20, 20), 7, np.uint8)) == 1.0
+
+
+def test_a_cut_is_where_everything_changes_at_once():
+    rng = np.random.default_rng(3)
+    luma = np.repeat(cv2.resize(rng.integers(0, 255, (1, 6, 8)).astype(np.uint8)[0], (64, 48))[None], 20, axis=0)
+    for place in range(20):
+        luma[place, 10:16, 2 + 2 * place : 8 + 2 * place] = 255
+    assert scene_cuts(luma, np.zeros(20, int), SETTINGS) == []
+    luma[12:] = 255 - luma[12:]
+    assert scene_cuts(luma, np.zeros(20, int), SETTINGS) == [11]
+
+
+def test_something_that_jumps_into_view_is_no_cut():
+    luma = scene(20)
+    for place in range(20):
+        luma[place] = np.roll(luma[place], place % 3, axis=1)
+    luma[10:, :, 24:] = 30
+    assert scene_cuts(luma, np.zeros(20, int), SETTINGS) == []
+
+
+def test_bars_come_in_pairs():
+    gray = np.random.default_rng(4).integers(60, 200, (3, 120, 160)).astype(np.uint8)
+    assert black_bars(gray, 0.04) == (0, 0, 0, 0)
+    gray[:, :15], gray[:, -16:] = 3, 3
+    assert black_bars(gray, 0.04) == (15, 16, 0, 0)
+    gray[:, :, :20], gray[:, :, -20:] = 0, 0
+    assert black_bars(gray, 0.04) == (15, 16, 20, 20)
+    floor = np.random.default_rng(4).integers(60, 200, (1, 120, 160)).astype(np.uint8)
+    floor[:, -30:] = 0
+    assert black_bars(floor, 0.04) == (0, 0, 0, 0), "a dark floor belongs to the scene"
+    assert black_bars(np.zeros((1, 120, 160), np.uint8), 0.04) == (0, 0, 0, 0)
