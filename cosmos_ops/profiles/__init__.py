@@ -79,7 +79,7 @@ class QualitySettings:
     """A picture that stands still for longer while the robot moves is frozen there."""
     cut_contrast: float = 0.5
     """A scene cut changes the picture by at least this much of what unrelated pictures differ by."""
-    cut_ratio: float = 1.9
+    cut_ratio: float = 2.1
     """And by this many times the largest step around it."""
     least_bars: float = 0.04
     """Black bars thinner than this fraction of the side stay in the picture; others are cropped."""

@@ -152,7 +152,7 @@ def _pixel_problems(
     elif not any(rejects(problem) for problem in problems):
         problems += _frozen_stretches(seen, still, episode, camera, habits, settings)
     gaps = [problem for problem in known if problem.code == "clock_gap" and problem.start_s is not None]
-    for place in scene_cuts(seen.luma, kinds, settings):
+    for place in scene_cuts(seen.luma, seen.times_s, kinds, settings):
         start_s, stop_s = float(seen.times_s[place]), float(seen.times_s[place + 1])
         if not any(problem.start_s < stop_s and problem.stop_s > start_s for problem in gaps):  # a pause is a cut, and is told already
             problems.append(Problem("scene_cut", f"the scene changes at {stop_s:.1f} s from one frame to the next", camera, True, start_s, stop_s))

@@ -74,7 +74,7 @@ def classify(luma: np.ndarray, blurred: np.ndarray, settings: QualitySettings) -
     return kinds
 
 
-def scene_cuts(luma: np.ndarray, kinds: np.ndarray, settings: QualitySettings) -> list[int]:
+def scene_cuts(luma: np.ndarray, times_s: np.ndarray, kinds: np.ndarray, settings: QualitySettings) -> list[int]:
     """Places i such that the scene changes between frame i and frame i + 1.
 
     At a cut the pictures have about as little in common as unrelated ones, the step is far larger than those around it, and the whole picture changes
@@ -83,9 +83,10 @@ def scene_cuts(luma: np.ndarray, kinds: np.ndarray, settings: QualitySettings) -
     if len(luma) < 4:
         return []
     steps = np.array([np.abs(after.astype(np.int16) - before).mean() for before, after in zip(luma[:-1], luma[1:], strict=True)])
-    cuts = []
+    cuts, passed_s = [], np.maximum(np.diff(times_s), 1e-3)
     for place in np.flatnonzero(steps > 4.0):
-        around = np.concatenate([steps[max(0, place - 2) : place], steps[place + 1 : place + 3]])
+        near = np.array([other for other in range(max(0, place - 2), min(len(steps), place + 3)) if other != place])
+        around = steps[near] * np.maximum(1.0, passed_s[place] / passed_s[near])  # more happens in more time
         ratio = steps[place] / max(1.0, around.max())
         before, after = luma[place].astype(np.float64), luma[place + 1].astype(np.float64)
         contrast = max(1.0, float(np.sqrt((before.var() + after.var()) / 2)))

@@ -90,8 +90,11 @@ def telemetry_problems(episode: Episode, habits: Habits, settings: QualitySettin
         return [*problems, Problem("robot_static", f"the robot does not move: no column of the state changes in {episode.duration_s:.1f} s")]
     outside = _outside(state, habits, settings)
     problems += _stretched("out_of_range", outside, clock_s, lambda row: f"the state is far outside what it usually is at {clock_s[row]:.1f} s")
-    # A value that is out of range gets there by a jump, and back by another: that is said already.
+    # A value that is out of range gets there by a jump, and one that was not recorded for a while has moved meanwhile: that is said already.
     near = outside | np.roll(outside, 1) | np.roll(outside, -1)
+    for problem in episode.problems:
+        if problem.code == "clock_gap" and problem.camera is None and problem.start_s is not None:
+            near |= (clock_s >= problem.start_s) & (clock_s <= problem.stop_s)
     for row in _jumps(state, habits, settings):
         if not near[row] and not near[row + 1]:
             told = f"the state jumps at {clock_s[row + 1]:.1f} s, further than the robot moves in one row"

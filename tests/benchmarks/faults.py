@@ -39,6 +39,7 @@ FOUND_BY = {
 """Fault -> codes that name it, where they are not its own name."""
 _COLUMNS = ("planted", "found", "false", "precision", "recall")
 FORMAT_DEFAULTS = ("lerobot-v2.1", "ros2-mcap", "aloha-hdf5")
+_FAULTS = sorted({fault for faults in FORMATS.values() for fault in faults})
 _SIDE_EFFECTS = {"truncated_file": {"clock_gap", "trimmed", "too_short", "clock_drift", "not_finite", "stale_telemetry"}, "gap": {"missing_frames"}}
 """What a broken file does besides to the part that is left."""
 
@@ -122,7 +123,7 @@ def compare(scores: Scores, verdicts: Sequence[EpisodeVerdict], planted: Sequenc
             if not found:
                 score.missed.append(f"{where} episode {item.episode_index} {item.camera or ''}: {sorted(named, key=str)}")
         for camera, code in sorted(named - right, key=str):
-            for fault in {fault for fault in (*(one.fault for one in planted), code) if code in codes_of(fault)}:
+            for fault in (fault for fault in _FAULTS if code in codes_of(fault)):
                 if fault != (item.fault if item else None) or code not in _SIDE_EFFECTS.get(fault, ()):
                     scores.of(fault).false += 1
                     scores.of(fault).wrong.append(f"{where} episode {verdict.episode.index} {camera or ''}: {code} on {item.fault if item else 'clean'}")

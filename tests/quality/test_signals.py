@@ -96,9 +96,9 @@ def test_a_cut_is_where_everything_changes_at_once():
     luma = np.repeat(cv2.resize(rng.integers(0, 255, (1, 6, 8)).astype(np.uint8)[0], (64, 48))[None], 20, axis=0)
     for place in range(20):
         luma[place, 10:16, 2 + 2 * place : 8 + 2 * place] = 255
-    assert scene_cuts(luma, np.zeros(20, int), SETTINGS) == []
+    assert scene_cuts(luma, np.arange(20) / 8, np.zeros(20, int), SETTINGS) == []
     luma[12:] = 255 - luma[12:]
-    assert scene_cuts(luma, np.zeros(20, int), SETTINGS) == [11]
+    assert scene_cuts(luma, np.arange(20) / 8, np.zeros(20, int), SETTINGS) == [11]
 
 
 def test_something_that_jumps_into_view_is_no_cut():
@@ -106,7 +106,7 @@ def test_something_that_jumps_into_view_is_no_cut():
     for place in range(20):
         luma[place] = np.roll(luma[place], place % 3, axis=1)
     luma[10:, :, 24:] = 30
-    assert scene_cuts(luma, np.zeros(20, int), SETTINGS) == []
+    assert scene_cuts(luma, np.arange(20) / 8, np.zeros(20, int), SETTINGS) == []
 
 
 def test_bars_come_in_pairs():

@@ -72,6 +72,7 @@ def test_standing_still_for_long_costs_that_stretch():
     long = [episode(index, 400) for index in range(10)]
 
     def pause(state):
+        state[260:] += state[100] - state[260]
         state[100:260] = state[100]
 
     long[3] = with_state(long[3], pause)
