@@ -3,7 +3,7 @@
 The saved folder is a standard PEFT adapter (`adapter_model.safetensors`, `adapter_config.json`): rank, alpha and DoRA are written, so an
 alpha that differs from the rank is not lost. The weights file carries the same settings in its header, where diffusers looks for them:
 `denoiser.load_lora_adapter(folder, weight_name=WEIGHTS, prefix="base_model.model")` works as well.
-DoRA is PEFT's own, which computes the norm of every adapted weight again in each forward pass.
+DoRA layers compute with `dora.LowRankDora`: PEFT's parameters and outputs, at less cost.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import atomic_write, write_json
 from cosmos_ops.recipes import Recipe
+from cosmos_ops.training import dora
 from cosmos_ops.training.objective import derived_seed
 
 WEIGHTS = "adapter_model.safetensors"
@@ -171,6 +172,7 @@ def _inject(denoiser: torch.nn.Module, config: LoraConfig) -> None:
     for name, parameter in denoiser.named_parameters():
         if ".lora_" in name:
             parameter.data = parameter.data.float()
+    dora.speed_up(denoiser, _NAME)
 
 
 def _adapted(denoiser: torch.nn.Module) -> Iterator[tuple[str, LoraLayer]]:

@@ -12,7 +12,7 @@ from cosmos_ops.profiles import Profile
 from cosmos_ops.recipes import Recipe, recipe_hash
 from cosmos_ops.training.config import PRECISIONS, TrainingConfig, config_to_json, read_config
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 STAGE = "adapter"
 
 
