@@ -60,6 +60,14 @@ class WorldModel(Protocol):
         """Load from Hub id, folder or builtin, only the parts that are needed. `cache` is where builtin models are made."""
         ...
 
+    @classmethod
+    def skeleton(cls, spec: BaseModelSpec) -> "WorldModel":
+        """The denoiser on the meta device, nothing downloaded or loaded: `velocity` and `latent_shape` work on tensors without memory.
+
+        Has `text_tokens` and `text_width`, the shape [L, D] of a prompt. Raises `UserError` where the shape of the weights is not known.
+        """
+        ...
+
     def encode_video(self, frames: "torch.Tensor") -> "torch.Tensor":
         """uint8 [B, T, H, W, 3] -> float32 latents [B, C, t, h, w] (posterior mean, normalised)."""
         ...
@@ -107,6 +115,13 @@ class WorldModel(Protocol):
         """
         ...
 
+    def save(self, folder: Path) -> None:
+        """Write the denoiser as it is now, and the frozen parts it was loaded beside, so that `base_model.source: folder` loads them.
+
+        Any adapter must have been merged or taken off. `folder` is there and empty.
+        """
+        ...
+
 
 _FAMILIES: dict[str, type[WorldModel]] = {}
 
@@ -120,6 +135,11 @@ def register_world_model(cls: type[WorldModel]) -> type[WorldModel]:
 def load_world_model(spec: BaseModelSpec, cache: Path, device: str, parts: tuple[str, ...] = PARTS) -> WorldModel:
     """The world model a profile names. Raises `UserError` for an unknown family or weights that are not there."""
     return _family(spec).load(spec, cache, device, parts)
+
+
+def world_model_skeleton(spec: BaseModelSpec) -> WorldModel:
+    """The shapes of the world model a profile names, without its weights. Raises `UserError` as `WorldModel.skeleton` does."""
+    return _family(spec).skeleton(spec)
 
 
 def identify_world_model(spec: BaseModelSpec, cache: Path) -> Identity:

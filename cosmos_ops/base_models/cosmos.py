@@ -38,6 +38,8 @@ class CosmosPredict25:
         self.device = device
         self.dtype = dtype
         """Of the frozen weights and of what the denoiser computes in."""
+        self.stored_dtype = dtype
+        """Of weights that are written."""
         self.text_tokens = cosmos_text.text_length(folder)
         self.vae: AutoencoderKLWan | None = None
         self.text_encoder: nn.Module | None = None
@@ -62,6 +64,7 @@ class CosmosPredict25:
         where = torch_device(device)
         folder = cosmos_weights.locate(spec, cache, parts)
         model = cls(folder, cosmos_weights.identify(spec, cache), where, compute_dtype(spec.dtype, where))
+        model.stored_dtype = getattr(torch, spec.dtype)
         if cosmos_weights.needs_projection(parts):
             model.projection = load_projection(folder, model.dtype)
         if "vae" in parts:
@@ -76,6 +79,17 @@ class CosmosPredict25:
             model.denoiser = model._transformer = load_component(CosmosTransformer3DModel, folder / "transformer", model.dtype, where)
             model._transformer.crossattn_proj = nn.Identity()
         return model
+
+    @classmethod
+    def skeleton(cls, spec: BaseModelSpec) -> "CosmosPredict25":
+        """See `WorldModel.skeleton`."""
+        from cosmos_ops.base_models.cosmos_skeleton import denoiser_skeleton
+
+        made = cls.__new__(cls)
+        made.device, made.dtype = torch.device("meta"), getattr(torch, spec.dtype)
+        made.denoiser, made.text_tokens = denoiser_skeleton(spec)
+        made.text_width = made.denoiser.config.text_embed_dim
+        return made
 
     @torch.no_grad()
     def encode_video(self, frames: torch.Tensor) -> torch.Tensor:
@@ -173,6 +187,13 @@ class CosmosPredict25:
             yield self._transformer
         finally:
             self._transformer.crossattn_proj = identity
+
+    def save(self, folder: Path) -> None:
+        """Write a whole pipeline folder with the denoiser as it is now; see `WorldModel.save`."""
+        from cosmos_ops.base_models.cosmos_saving import save_pipeline
+
+        with self.original_projection() as transformer:
+            save_pipeline(self.folder, transformer, self.stored_dtype, folder)
 
     def _denoise(self, latents: torch.Tensor, known: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         batch, _, _, height, width = latents.shape

@@ -36,6 +36,8 @@ class Recipe:
     """Optimizer updates."""
     alpha: int | None = None
     """The adapter is scaled by alpha / rank; None means alpha = rank."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) instead, so that a higher rank does not learn more slowly."""
     dropout: float = 0.0
     """Dropout on the adapter's input; LoRA only."""
     targets: tuple[str, ...] | None = None
@@ -71,7 +73,11 @@ class Recipe:
     checkpoint_minutes: float = 10.0
     """Longest time between two checkpoints; 0 writes one after every update."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass on any device: less memory, about a third more time. On a GPU the memory plan does so where it must."""
+    ema_decay: float | None = None
+    """Validate and keep an exponential moving average of the adapter's weights, like 0.999; None keeps the weights themselves."""
+    spike_factor: float | None = 50.0
+    """An update whose gradient norm is more than this many times the median of the last hundred is skipped; None skips none."""
 
 
 def recipe_files(extra: Path | None = None) -> dict[str, Path]:
@@ -173,6 +179,11 @@ def check_recipe(recipe: Recipe, where: str) -> None:
         (recipe.validate_every >= 1, f"validate_every is {recipe.validate_every}; use 1 or more"),
         (recipe.validation_clips >= 1, f"validation_clips is {recipe.validation_clips}; use 1 or more"),
         (recipe.patience is None or recipe.patience >= 1, f"patience is {recipe.patience}; use 1 or more, or leave it out"),
+        (
+            recipe.ema_decay is None or 0 < recipe.ema_decay < 1,
+            f"ema_decay is {recipe.ema_decay}; use a value between 0 and 1 like 0.999, or leave it out",
+        ),
+        (recipe.spike_factor is None or recipe.spike_factor > 1, f"spike_factor is {recipe.spike_factor}; use more than 1, 50 is usual, or null for none"),
         (recipe.checkpoint_minutes >= 0, f"checkpoint_minutes is {recipe.checkpoint_minutes}; use 0 (every update) or more"),
     )
     for fine, message in checks:

@@ -1,6 +1,7 @@
 """The training program: `python -m cosmos_ops.training --config X.json`.
 
-Runs from a shell (progress on stderr) and under Dagster Pipes (custom messages). Exit codes: 0 done, 1 the work failed, 2 bad config,
+Runs from a shell (progress on stderr), under Dagster Pipes (custom messages), and as several processes where `torchrun` or `accelerate launch`
+starts it (their RANK, WORLD_SIZE and LOCAL_RANK are read here; the first process reports). Exit codes: 0 done, 1 the work failed, 2 bad config,
 75 interrupted after saving, so that running it again continues.
 
 Custom messages, from the first update on: {"step", "steps", "loss", "validation_loss", "samples_per_s", "eta_s"} about every 2 s and at the end,
@@ -20,6 +21,7 @@ from typing import Any
 
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.training.config import TrainingConfig, read_config
+from cosmos_ops.training.processes import Processes
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 75
 _MESSAGE_S = 2.0
@@ -33,10 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, type=Path, help="JSON file written when the training was prepared")
     parser.add_argument("--parent-pid", type=int, help="stop as on SIGTERM once this process is not the parent any more")
     options = parser.parse_args(arguments)
-    stop = _StopRequest(options.parent_pid)
-    with _pipes() as send:
+    processes = _processes()
+    # Of several processes the launcher is the parent, and it ends them itself.
+    stop = _StopRequest(options.parent_pid if processes.world == 1 else None)
+    with _pipes(processes) as send:
         try:
-            return _run(read_config(options.config), send, stop)
+            return _run(read_config(options.config), send, stop, processes)
         except UserError as error:
             return _end(send, BAD_INPUT, str(error))
         except (WorkFailed, OSError) as error:
@@ -45,18 +49,27 @@ def main(arguments: list[str] | None = None) -> int:
             return _end(send, FAILED, "ended at once; the same command continues from the last checkpoint")
 
 
-def _run(config: TrainingConfig, send: Callable[[dict[str, Any]], None], stop: "_StopRequest") -> int:
-    _say(f"{config.recipe.name} on dataset {config.dataset_version}: loading")
+def _processes() -> Processes:
+    """This process's place as its launcher says."""
+    rank, world, local_rank = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    return Processes(rank, world, local_rank)
+
+
+def _run(config: TrainingConfig, send: Callable[[dict[str, Any]], None], stop: "_StopRequest", processes: Processes) -> int:
+    if processes.first:
+        _say(f"{config.recipe.name} on dataset {config.dataset_version}: loading")
     from cosmos_ops.training.loop import Interrupted
     from cosmos_ops.training.work import train_adapter
 
     display = _Display(send)
     try:
-        manifest = train_adapter(config, display.show, stop)
+        manifest = train_adapter(config, display.show, stop, processes)
     except Interrupted as interruption:
         return _end(send, INTERRUPTED, str(interruption))
     finally:
         display.finish()
+    if not processes.first:
+        return DONE
     meta = manifest.meta
     losses = meta["validation_loss"]
     send(
@@ -125,9 +138,9 @@ class _StopRequest:
 
 
 @contextlib.contextmanager
-def _pipes() -> Iterator[Callable[[dict[str, Any]], None]]:
-    """How messages reach Dagster: not at all outside a Pipes process."""
-    if "DAGSTER_PIPES_CONTEXT" not in os.environ:
+def _pipes(processes: Processes) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """How messages reach Dagster: not at all outside a Pipes process, and from the first process alone."""
+    if "DAGSTER_PIPES_CONTEXT" not in os.environ or not processes.first:
         yield lambda message: None
         return
     from dagster_pipes import open_dagster_pipes

@@ -27,9 +27,9 @@ from cosmos_ops.training.objective import derived_seed
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 _NAME = "default"
-_PREFIX = "base_model.model"
+KEY_PREFIX = "base_model.model."
 """PEFT's name for the wrapped model in the keys of a saved adapter."""
-_HEADER = "lora_adapter_metadata"
+HEADER = "lora_adapter_metadata"
 """Where diffusers looks for an adapter's settings in a safetensors header."""
 
 
@@ -37,33 +37,49 @@ def attach_adapter(denoiser: torch.nn.Module, recipe: Recipe, targets: tuple[str
     """Freeze the denoiser, put a fresh float32 adapter on its layers named `targets` and return the trainable parameters by name.
 
     The adapter starts as the identity (B = 0; DoRA magnitudes = norms of the frozen weights) and follows from the recipe's seed.
-    Raises `UserError` for a target that names no linear layer, `WorkFailed` when PEFT left a named layer without an adapter.
+    Raises `UserError` for a target that names no linear layer and for a rank larger than a layer, `WorkFailed` when PEFT left a named layer without an adapter.
     """
     layers = {target: _layers(denoiser, target) for target in targets}
     for target, found in layers.items():
         if not found:
             known = sorted({name.rsplit(".", 1)[-1] for name, module in denoiser.named_modules() if isinstance(module, torch.nn.Linear)})
             raise UserError(f"recipe {recipe.name}: target {target!r} names no linear layer of the base model; linear layers end in {', '.join(known)}")
+    for name in (name for found in layers.values() for name in found):
+        smallest = min(denoiser.get_submodule(name).weight.shape)
+        if recipe.rank > smallest:
+            raise UserError(
+                f"recipe {recipe.name}: rank {recipe.rank} is larger than layer {name} ({smallest}); use rank: {smallest} or less, or other targets"
+            )
     denoiser.requires_grad_(False)
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.rank if recipe.alpha is None else recipe.alpha,
         lora_dropout=recipe.dropout,
         use_dora=recipe.method == "dora",
+        use_rslora=recipe.rslora,
         target_modules=list(targets),
         init_lora_weights=True,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed("adapter", recipe.seed))
         _inject(denoiser, config)
-    missed = {name for found in layers.values() for name in found} - {name for name, _ in _adapted(denoiser)}
+    missed = {name for found in layers.values() for name in found} - {name for name, _ in adapted_layers(denoiser)}
     if missed:
         raise WorkFailed(f"recipe {recipe.name}: PEFT put no adapter on {', '.join(sorted(missed))}; leave these layers out of targets")
-    for _, layer in _adapted(denoiser):
+    for _, layer in adapted_layers(denoiser):
         for magnitude in layer.lora_magnitude_vector.values():
             # PEFT takes the norm in the dtype of the frozen weights; in bfloat16 the adapter would not start as the identity.
             magnitude.weight.data = torch.linalg.norm(layer.get_base_layer().weight.float(), dim=1)
     return {name: parameter for name, parameter in denoiser.named_parameters() if parameter.requires_grad}
+
+
+def compute_in_half(denoiser: torch.nn.Module) -> None:
+    """Let adapters on half-precision weights take their input as it is; for use under autocast, which brings the adapter to the input's type.
+
+    PEFT would make a float32 copy of each input only for autocast to cast it back: 1 GB at the widest layer of the 2B model.
+    """
+    for _, layer in adapted_layers(denoiser):
+        layer.cast_input_dtype_enabled = layer.get_base_layer().weight.dtype == torch.float32
 
 
 def save_adapter(denoiser: torch.nn.Module, folder: Path, base_source: str, base_revision: str) -> str:
@@ -71,18 +87,18 @@ def save_adapter(denoiser: torch.nn.Module, folder: Path, base_source: str, base
     config = denoiser.peft_config[_NAME].to_dict()
     config = {name: sorted(value) if isinstance(value, (set, frozenset)) else value for name, value in config.items()}
     config |= {"base_model_name_or_path": base_source, "revision": base_revision, "inference_mode": True}
-    tensors = {f"{_PREFIX}.{name}": tensor for name, tensor in adapter_state(denoiser).items()}
-    header = json.dumps({f"{_PREFIX}.{name}": value for name, value in config.items()}, sort_keys=True)
+    tensors = {f"{KEY_PREFIX}{name}": tensor for name, tensor in adapter_state(denoiser).items()}
+    header = json.dumps({f"{KEY_PREFIX}{name}": value for name, value in config.items()}, sort_keys=True)
     with atomic_write(folder / WEIGHTS) as part:
-        save_file(tensors, part, metadata={"format": "pt", _HEADER: header})
+        save_file(tensors, part, metadata={"format": "pt", HEADER: header})
     write_json(folder / CONFIG, config)
     return weights_hash(tensors)
 
 
 def load_adapter(denoiser: torch.nn.Module, folder: Path) -> None:
     """Attach a saved adapter, frozen. Raises `UserError` when the folder is no adapter or was made for another model."""
-    values = _read_json(folder / CONFIG)
-    tensors = {name.removeprefix(f"{_PREFIX}."): tensor for name, tensor in read_tensors(folder / WEIGHTS).items()}
+    values = adapter_settings(folder)
+    tensors = {name.removeprefix(KEY_PREFIX): tensor for name, tensor in read_tensors(folder / WEIGHTS).items()}
     try:
         config = LoraConfig(**{name: value for name, value in values.items() if name != "runtime_config"})
     except (TypeError, ValueError) as error:
@@ -108,7 +124,7 @@ def load_adapter(denoiser: torch.nn.Module, folder: Path) -> None:
 
 def remove_adapter(denoiser: torch.nn.Module) -> None:
     """Take the adapter off again; the frozen model is as it was."""
-    for name, layer in list(_adapted(denoiser)):
+    for name, layer in list(adapted_layers(denoiser)):
         parent, _, child = name.rpartition(".")
         setattr(denoiser.get_submodule(parent), child, layer.get_base_layer())
     if hasattr(denoiser, "peft_config"):
@@ -120,12 +136,12 @@ def remove_adapter(denoiser: torch.nn.Module) -> None:
 @contextlib.contextmanager
 def adapter_off(denoiser: torch.nn.Module) -> Iterator[None]:
     """The base model's own output inside the block."""
-    for _, layer in _adapted(denoiser):
+    for _, layer in adapted_layers(denoiser):
         layer.enable_adapters(False)
     try:
         yield
     finally:
-        for _, layer in _adapted(denoiser):
+        for _, layer in adapted_layers(denoiser):
             layer.enable_adapters(True)
 
 
@@ -135,13 +151,9 @@ def adapter_state(denoiser: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
 
 
-def export_for_diffusers(folder: Path, path: Path, component: str = "transformer") -> None:
-    """Write a saved adapter as the one file that a diffusers pipeline's `load_lora_weights` reads, alpha and DoRA included."""
-    values = _read_json(folder / CONFIG)
-    tensors = {f"{component}.{name.removeprefix(f'{_PREFIX}.')}": tensor for name, tensor in read_tensors(folder / WEIGHTS).items()}
-    header = json.dumps({f"{component}.{name}": value for name, value in values.items()}, sort_keys=True)
-    with atomic_write(path) as part:
-        save_file(tensors, part, metadata={"format": "pt", _HEADER: header})
+def adapter_settings(folder: Path) -> dict:
+    """What a saved adapter's `adapter_config.json` says. Raises `UserError` when the folder holds none."""
+    return _read_json(folder / CONFIG)
 
 
 def weights_hash(tensors: dict[str, torch.Tensor]) -> str:
@@ -175,7 +187,8 @@ def _inject(denoiser: torch.nn.Module, config: LoraConfig) -> None:
     dora.speed_up(denoiser, _NAME)
 
 
-def _adapted(denoiser: torch.nn.Module) -> Iterator[tuple[str, LoraLayer]]:
+def adapted_layers(denoiser: torch.nn.Module) -> Iterator[tuple[str, LoraLayer]]:
+    """Name and module of every layer that carries an adapter."""
     return ((name, module) for name, module in denoiser.named_modules() if isinstance(module, LoraLayer))
 
 

@@ -1,7 +1,7 @@
 """The state of a training run in one file, so that a kill at any moment loses minutes and changes nothing.
 
-Adapter weights, optimizer moments and the place in the data order. The schedule follows from the number of updates, and every random number from
-the recipe's seed and a place in the order, so neither needs a state of its own.
+Adapter weights, their average where there is one, optimizer moments and the place in the data order. The schedule follows from the number of
+updates, and every random number from the recipe's seed and a place in the order, so neither needs a state of its own.
 """
 
 import dataclasses
@@ -44,11 +44,19 @@ class State:
     best_step: int | None = None
     worse: int = 0
     """Validations in a row that were not the best."""
+    recent_norms: tuple[float, ...] = ()
+    """Gradient norms of the last updates, which a spike is told by."""
+    skipped: int = 0
+    """Updates that were left out for their spikes."""
+    skipped_in_a_row: int = 0
 
 
-def save_state(folder: Path, state: State, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW) -> None:
+def save_state(
+    folder: Path, state: State, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW, average: dict[str, torch.Tensor] | None = None
+) -> None:
     """Write the checkpoint atomically over the last one and forget best weights that it does not name."""
     tensors = {f"adapter/{name}": parameter for name, parameter in parameters.items()}
+    tensors |= {f"average/{name}": tensor for name, tensor in (average or {}).items()}
     for name, parameter in parameters.items():
         for moment in _MOMENTS:
             if parameter in optimizer.state:
@@ -59,20 +67,25 @@ def save_state(folder: Path, state: State, parameters: dict[str, torch.nn.Parame
             path.unlink()
 
 
-def load_state(folder: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW) -> State | None:
-    """Put the last checkpoint into parameters and optimizer; None where there is none. Raises `WorkFailed` when it is damaged."""
+def load_state(
+    folder: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW, average: dict[str, torch.Tensor] | None = None
+) -> State | None:
+    """Put the last checkpoint into parameters, optimizer and average; None where there is none. Raises `WorkFailed` when it is damaged."""
     path = folder / _STATE
     if not path.is_file():
         return None
     tensors, header = _read(path)
-    state = State(**json.loads(header))
+    values = json.loads(header)
+    state = State(**values | {"recent_norms": tuple(values.get("recent_norms", ()))})
     if {f"adapter/{name}" for name in parameters} != {name for name in tensors if name.startswith("adapter/")}:
         raise WorkFailed(f"{path}: the checkpoint belongs to another adapter; remove {folder}, training starts again")
     _copy(parameters, {name: tensors[f"adapter/{name}"] for name in parameters})
-    if state.step:
+    for name, tensor in (average or {}).items():
+        tensor.copy_(tensors[f"average/{name}"])
+    if state.step > state.skipped:
         for name, parameter in parameters.items():
             moments = {moment: torch.empty_like(parameter).copy_(tensors[f"{moment}/{name}"]) for moment in _MOMENTS}
-            optimizer.state[parameter] = {"step": torch.tensor(float(state.step), device=parameter.device), **moments}
+            optimizer.state[parameter] = {"step": torch.tensor(float(state.step - state.skipped), device=parameter.device), **moments}
     return state
 
 

@@ -11,6 +11,8 @@ is (m / n - 1) y + (s m / n * B) A x: the scale is put on the rows of B, not on 
 The norms themselves are not kept from one forward pass to the next: a fused optimizer changes A and B without telling anyone.
 """
 
+import contextlib
+
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.dora import DoraLinearLayer
@@ -40,7 +42,8 @@ class LowRankDora(DoraLinearLayer):
     @torch.no_grad()
     def row_norms(self, weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling: float) -> torch.Tensor:
         """[out] float32: norms of the rows of `weight` [out, in] + `scaling` * `b` [out, r] @ `a` [r, in]."""
-        with torch.autocast(weight.device.type, enabled=False):
+        # The meta device, on which memory is planned, knows no autocast.
+        with contextlib.nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
             frozen, a, b = weight.float(), a.float(), b.float()
             if self._frozen_square_of != (weight.data_ptr(), weight._version, weight.dtype):
                 self._frozen_square = frozen.square().sum(dim=1)

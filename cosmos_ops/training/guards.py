@@ -1,7 +1,8 @@
 """Checks that stop a training run that would only look like one."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -13,6 +14,9 @@ from cosmos_ops.training.objective import Draw, arithmetic
 
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 """Largest relative difference of outputs that rounding explains; DoRA divides a norm by itself."""
+
+_RECENT, _ENOUGH, _MOST_IN_A_ROW = 100, 20, 5
+"""Updates that a spike is told by, fewest of them, and how many in a row are skipped before it is divergence."""
 
 
 @torch.no_grad()
@@ -40,6 +44,34 @@ def check_gradients(parameters: Mapping[str, torch.nn.Parameter]) -> None:
         layers = sorted({name.split(".lora_B.")[0] for name in dead})
         shown = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
         raise WorkFailed(f"no gradient reaches the adapter on {shown}; leave these layers out of the recipe's targets")
+
+
+def check_moved(parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    """After the first update: no B matrix may be what it was, all zeros. Raises `WorkFailed` naming the first."""
+    still = [name for name, parameter in parameters.items() if ".lora_B." in name and not parameter.any()]
+    if still:
+        raise WorkFailed(
+            f"the first update left {still[0]} and {len(still) - 1} more at zero; the learning rate is too small or the optimizer holds other weights"
+        )
+
+
+def is_spike(norm: float, recent: Sequence[float], factor: float | None) -> bool:
+    """Whether a gradient norm stands out from those of recent updates; never while there are fewer than `_ENOUGH`."""
+    return factor is not None and len(recent) >= _ENOUGH and norm > factor * statistics.median(recent)
+
+
+def remember(recent: Sequence[float], norm: float) -> tuple[float, ...]:
+    """Recent norms with one more, the oldest forgotten."""
+    return (*recent, norm)[-_RECENT:]
+
+
+def check_spikes(in_a_row: int, step: int, clip_ids: tuple[str, ...]) -> None:
+    """Raises `WorkFailed` when updates are skipped one after another: that is divergence, not a bad clip."""
+    if in_a_row >= _MOST_IN_A_ROW:
+        raise WorkFailed(
+            f"{in_a_row} updates in a row, up to step {step}, had gradients far above all before (last clips {', '.join(clip_ids)}): training diverges; "
+            "lower learning_rate, or set spike_factor: null to go on regardless"
+        )
 
 
 def check_finite(value: float, what: str, clip_ids: tuple[str, ...], step: int) -> None:

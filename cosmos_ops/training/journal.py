@@ -34,6 +34,16 @@ class Journal:
         self._stream.close()
 
 
+class NoJournal:
+    """Of processes that do not write."""
+
+    def write(self, step: int, **values: Any) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """The lines of a log; a last line cut short by a kill is left out."""
     path = folder / LOG

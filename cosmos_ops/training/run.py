@@ -36,11 +36,12 @@ def prepare_training(
     device: str,
     precision: str = "auto",
     threads: int | None = None,
+    gpu_memory_gb: float | None = None,
 ) -> TrainingJob:
     """Write the job's config beside its adapter folder, if it is not there already.
 
     `precision` is `float32`, `bfloat16` or `auto` (float32 on a CPU, else the profile's dtype). The key covers dataset, latents, recipe, base weights and
-    precision: the same job again has the same key and its finished adapter is found. Raises `UserError` for a setting that cannot work.
+    precision, not the memory plan: the same job again has the same key and its finished adapter is found. Raises `UserError` for a setting that cannot work.
     """
     require_manifest(lake.dataset(dataset_version), f"dataset version {dataset_version}", "build the dataset first")
     precision = resolve_precision(profile, device, precision)
@@ -63,6 +64,7 @@ def prepare_training(
         precision=precision,
         max_train_clips=max_clips,
         threads=threads,
+        gpu_memory_gb=gpu_memory_gb,
     )
     output = lake.adapter(key)
     path = output.parent / f"{key}.training.json"

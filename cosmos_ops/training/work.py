@@ -7,7 +7,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,53 @@ from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import Lake, Manifest, Output, read_manifest, resume_folder, write_json
 from cosmos_ops.recipes import recipe_hash, recipe_to_json
 from cosmos_ops.training.adapters import save_adapter
+from cosmos_ops.training.card import write_card
 from cosmos_ops.training.checkpoint import FOLDER as CHECKPOINTS
 from cosmos_ops.training.checkpoint import State
 from cosmos_ops.training.config import TrainingConfig
 from cosmos_ops.training.data import Samples, read_samples
 from cosmos_ops.training.journal import draw_losses, final_train_loss, read_log
 from cosmos_ops.training.loop import Report, Trainer
+from cosmos_ops.training.memory import MemoryPlan, device_memory_gb, plan_memory
+from cosmos_ops.training.processes import Processes, process_group
 from cosmos_ops.training.run import CODE_VERSION, STAGE
 
 _LIBRARIES = ("torch", "peft", "diffusers", "transformers", "safetensors")
 
 
-def train_adapter(config: TrainingConfig, report: Callable[[Report], None], stop: Callable[[], bool]) -> Manifest:
-    """Train, or continue, or find done: the adapter's manifest.
+def train_adapter(
+    config: TrainingConfig,
+    report: Callable[[Report], None],
+    stop: Callable[[], bool],
+    processes: Processes = Processes(),  # noqa: B008
+) -> Manifest:
+    """Train, or continue, or find done: the adapter's manifest. Each of several processes calls it; the first alone writes.
 
     Raises `UserError` for a config that cannot be run, `WorkFailed` when training fails, `Interrupted` after saving on `stop()`.
     """
     folder = Path(config.output)
-    with _threads(config.threads):
-        manifest = resume_folder(folder, STAGE, config.key, lambda work: _train(config, work, report, stop))
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    return manifest
+    config = replace(config, device=processes.device(config.device))
+    with _threads(config.threads), process_group(processes, config.device):
+        if processes.first:
+            begun = False
+
+            def write(work: Path) -> Output:
+                nonlocal begun
+                begun = processes.from_first(True)
+                return _train(config, work, report, stop, processes)
+
+            resume_folder(folder, STAGE, config.key, write)
+            if not begun:
+                processes.from_first(False)
+        elif processes.from_first(None):
+            _train(config, folder, lambda seen: None, stop, processes)
+        processes.from_first(None)  # until the manifest is there
+    if processes.first:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return replace(read_manifest(folder), unchanged=processes.first and not begun)
 
 
-def _train(config: TrainingConfig, folder: Path, report: Callable[[Report], None], stop: Callable[[], bool]) -> Output:
+def _train(config: TrainingConfig, folder: Path, report: Callable[[Report], None], stop: Callable[[], bool], processes: Processes) -> Output:
     lake = Lake(config.lake)
     samples = read_samples(lake, config.dataset_version, config.max_train_clips, config.recipe.validation_clips)
     latents = _latents(config, lake)
@@ -52,18 +75,30 @@ def _train(config: TrainingConfig, folder: Path, report: Callable[[Report], None
     if found != tuple(wanted):
         raise UserError(f"latents are {found} and the profile's clips make {tuple(wanted)}; encode the latents with this profile")
     try:
-        trainer = Trainer(model, latents, samples, config.recipe, folder)
+        plan = plan_for_device(config)
+        trainer = Trainer(model, latents, samples, config.recipe, folder, plan and plan.settings, processes)
         state = trainer.train(report, stop)
     except torch.OutOfMemoryError as error:
         raise WorkFailed(
             f"out of memory on {config.device} with batch_size {config.recipe.batch_size} ({str(error).splitlines()[0]}); lower batch_size and raise "
             "gradient_accumulation as much, or set gradient_checkpointing: true"
         ) from None
+    if not processes.first:
+        return Output("", 0)
     version = save_adapter(model.denoiser, folder, config.base_model.source, config.base_revision)
     write_json(folder / "recipe.json", recipe_to_json(config.recipe))
     draw_losses(read_log(folder), folder, f"{config.recipe.name} on dataset {config.dataset_version}")
     parameters = sum(parameter.numel() for parameter in trainer.parameters.values())
-    return Output(version, len(samples.train), _meta(config, folder, samples, state, parameters, trainer.world))
+    meta = _meta(config, folder, samples, state, parameters, processes.world)
+    meta["memory"] = plan.to_json() if plan is not None else asdict(trainer.memory)
+    write_card(folder, meta, config)
+    return Output(version, len(samples.train), meta)
+
+
+def plan_for_device(config: TrainingConfig) -> MemoryPlan | None:
+    """The memory plan for the GPU that training runs on, or of the size the job was prepared for; None on a CPU."""
+    size = config.gpu_memory_gb or device_memory_gb(config.device)
+    return None if size is None else plan_memory(config.base_model, config.clip, config.recipe, size)
 
 
 @contextlib.contextmanager
@@ -105,6 +140,7 @@ def _meta(config: TrainingConfig, folder: Path, samples: Samples, state: State, 
         "steps": state.step,
         "kept_step": state.best_step or state.step,
         "samples": state.position,
+        "skipped_updates": state.skipped,
         "train_clips": len(samples.train),
         "validation_clips": len(samples.validation),
         "train_loss": final_train_loss(rows),

@@ -27,16 +27,16 @@ def small(profile: Profile, spec) -> Profile:
     return replace(profile, base_model=spec, clip=ClipGeometry(FRAMES, HEIGHT, WIDTH, 8.0))
 
 
-def add_shard(lake: Lake, name: str, clips: int, seed: int) -> list[dict]:
-    """Write one shard of synthetic clips below `drops/<name>` and return its index rows, `shard_path` added."""
+def add_shard(lake: Lake, name: str, clips: int, seed: int, size: tuple[int, int, int] = (FRAMES, HEIGHT, WIDTH)) -> list[dict]:
+    """Write one shard of synthetic clips (frames, height, width) below `drops/<name>` and return its index rows, `shard_path` added."""
     folder = lake.root / "drops" / name
     folder.mkdir(parents=True)
-    videos = ((synthetic_clips(clips, seed, FRAMES, HEIGHT, WIDTH) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).numpy()
+    videos = ((synthetic_clips(clips, seed, *size) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).numpy()
     samples = []
     for number, frames in enumerate(videos):
         target, actions = io.BytesIO(), io.BytesIO()
         encode_mp4(frames, 8.0, target)
-        np.save(actions, np.zeros((FRAMES, 2), np.float32))
+        np.save(actions, np.zeros((size[0], 2), np.float32))
         caption = CAPTIONS[number % len(CAPTIONS)]
         members = {"mp4": target.getvalue(), "json": json.dumps({"fps": 8.0}).encode(), "npy": actions.getvalue(), "txt": caption.encode()}
         samples.append(Sample(f"{name}-{number}", members))
@@ -52,7 +52,7 @@ def add_shard(lake: Lake, name: str, clips: int, seed: int) -> list[dict]:
             "window": 0,
             "split": "train",
             "fps": 8.0,
-            "frames": FRAMES,
+            "frames": size[0],
             "task": None,
             "caption": sample.members["txt"].decode(),
             "captioner": "task",

@@ -98,6 +98,21 @@ def test_a_target_that_is_not_there_is_refused():
         attach_adapter(model.denoiser, LORA, ("to_q", "to_z"))
 
 
+def test_a_rank_larger_than_the_layer_is_refused():
+    model = TinyWorld()
+    with pytest.raises(UserError, match=r"rank 5 is larger than layer outward \(4\); use rank: 4 or less"):
+        attach_adapter(model.denoiser, dataclasses.replace(LORA, rank=5), model.lora_targets)
+
+
+def test_rslora_scales_by_the_root_of_the_rank_wherever_it_is_loaded(tmp_path):
+    model = trained(dataclasses.replace(LORA, alpha=6, rslora=True))
+    assert model.denoiser.outward.scaling["default"] == 6 / 4**0.5
+    save_adapter(model.denoiser, tmp_path, "tiny", "tiny-1")
+    other = TinyWorld()
+    other.denoiser = peft.PeftModel.from_pretrained(other.denoiser, tmp_path)
+    torch.testing.assert_close(a_velocity(other), a_velocity(model))
+
+
 @pytest.mark.parametrize("damage", ["missing weights", "truncated weights", "no json", "wrong model", "not peft"])
 def test_a_folder_that_does_not_fit_is_refused(tmp_path, damage):
     folder = tmp_path / "adapter"

@@ -11,9 +11,8 @@ from cosmos_ops.training.adapters import adapter_state
 from cosmos_ops.training.checkpoint import FOLDER
 from cosmos_ops.training.journal import read_log
 from cosmos_ops.training.loop import Interrupted, Trainer
-from cosmos_ops.training.objective import draw
 from cosmos_ops.training.validation import Validation
-from tests.training.tiny_world import SHAPE, MemoryLatents, TinyWorld, tiny_recipe
+from tests.training.tiny_world import MemoryLatents, TinyWorld, tiny_recipe
 
 
 def trainer(folder, recipe, latents=None, validation=2, **kwargs) -> Trainer:
@@ -58,7 +57,9 @@ def test_it_learns(tmp_path, method):
     assert made.reports[-1].loss < made.reports[2].loss
 
 
-@pytest.mark.parametrize("settings", [{}, {"method": "dora", "gradient_accumulation": 2}, {"dropout": 0.3, "checkpoint_minutes": 0.0}])
+@pytest.mark.parametrize(
+    "settings", [{"ema_decay": 0.9}, {"method": "dora", "gradient_accumulation": 2}, {"dropout": 0.3, "checkpoint_minutes": 0.0, "rslora": True}]
+)
 @pytest.mark.parametrize("stop_at", [0, 4, 11])
 def test_resuming_changes_no_bit(tmp_path, settings, stop_at):
     recipe = dataclasses.replace(tiny_recipe(), **settings)
@@ -111,19 +112,6 @@ def test_two_batches_accumulated_are_one_batch_of_both(tmp_path):
         torch.testing.assert_close(weights(parts)[name], tensor, rtol=1e-4, atol=1e-6)
 
 
-def test_processes_share_the_samples_and_never_the_noise(tmp_path):
-    recipe = tiny_recipe(steps=1)
-    seen = {}
-    for rank in range(2):
-        latents = MemoryLatents()
-        made = trainer(tmp_path / str(rank), recipe, latents, rank=rank, world=2)
-        assert run(made).position == 4
-        positions = [position for position in range(4) if position // 2 == rank]
-        seen[rank] = {made.order[position] for position in positions}
-    assert not seen[0] & seen[1]
-    assert not torch.equal(draw(recipe, [0], SHAPE).noise, draw(recipe, [2], SHAPE).noise)
-
-
 def test_the_best_weights_are_kept_not_the_last(tmp_path):
     latents = MemoryLatents()
     made = trainer(tmp_path, tiny_recipe(steps=40, patience=2), latents)
@@ -157,10 +145,10 @@ def test_without_validation_clips_the_last_weights_are_kept(tmp_path):
     assert any("no validation clips" in row.get("warning", "") for row in read_log(tmp_path))
 
 
-def test_a_base_model_that_knows_nothing_is_told(tmp_path):
-    latents = MemoryLatents()
-    made = trainer(tmp_path, tiny_recipe(steps=1), latents)
-    assert run(made).start_loss > 0.9
+@pytest.mark.parametrize("validation", [0, 2])
+def test_a_base_model_that_knows_nothing_is_told(tmp_path, validation):
+    made = trainer(tmp_path, tiny_recipe(steps=1), validation=validation)
+    run(made)
     assert any("is it untrained?" in row.get("warning", "") for row in read_log(tmp_path))
 
 
@@ -180,6 +168,80 @@ def test_an_adapter_that_no_gradient_reaches_is_refused(tmp_path):
     with torch.no_grad():
         made.parameters["blocks.0.to_q.lora_A.default.weight"].zero_()
     with pytest.raises(WorkFailed, match=r"no gradient reaches the adapter on blocks.0.to_q;"):
+        made.train(lambda report: None, lambda: False)
+
+
+def test_the_clips_of_a_bad_update_are_kept_in_a_file(tmp_path):
+    latents = MemoryLatents()
+    made = trainer(tmp_path, tiny_recipe(), latents)
+    victim = made.samples.train[made.order[0]].clip_id
+    latents.clips[victim][0, 2, 0, 0] = float("inf")
+    made._begin = lambda: None  # the guard before the first update would see it too
+    with pytest.raises(WorkFailed, match="the loss is"):
+        made.train(lambda report: None, lambda: False)
+    dump = json.loads((tmp_path / "bad-batch-0.json").read_text())
+    assert victim in dump["clip_ids"] and dump["step"] == 1
+
+
+def with_a_spike(made: Trainer, steps: range) -> Trainer:
+    """The gradients of these updates are a thousand times what they should be."""
+    backward = made._backward
+
+    def spoilt():
+        result = backward()
+        if made.state.step + 1 in steps:
+            for parameter in made.parameters.values():
+                parameter.grad *= 1000
+        return result
+
+    made._backward = spoilt
+    return made
+
+
+def test_an_update_with_a_gradient_spike_is_skipped_and_told(tmp_path):
+    recipe = tiny_recipe(steps=30, validate_every=30)
+    made = with_a_spike(trainer(tmp_path / "whole", recipe), range(26, 28))
+    state = run(made)
+    assert (state.step, state.skipped, state.skipped_in_a_row) == (30, 2, 0)
+    warnings = [row["warning"] for row in read_log(tmp_path / "whole") if "skipped" in row.get("warning", "")]
+    assert len(warnings) == 2 and "clip" in warnings[0]
+    assert run(with_a_spike(trainer(tmp_path / "broken", recipe), range(26, 28)), stop_at=28) is None
+    resumed = with_a_spike(trainer(tmp_path / "broken", recipe), range(0))
+    assert run(resumed).skipped == 2
+    assert same(weights(resumed), weights(made)), "the optimizer's own count of updates survives"
+
+
+def test_spikes_without_end_are_divergence(tmp_path):
+    with pytest.raises(WorkFailed, match="5 updates in a row, up to step 27, .* lower learning_rate"):
+        with_a_spike(trainer(tmp_path, tiny_recipe(steps=40, validate_every=40)), range(23, 40)).train(lambda report: None, lambda: False)
+
+
+def test_the_average_of_the_weights_is_what_is_kept(tmp_path):
+    recipe = tiny_recipe(steps=10, ema_decay=0.9, validate_every=10)
+    made = trainer(tmp_path, recipe)
+    seen = []
+    step = made.optimizer.step
+
+    def watched():
+        step()
+        seen.append({name: parameter.detach().clone() for name, parameter in made.parameters.items()})
+
+    start = {name: parameter.detach().clone() for name, parameter in made.parameters.items()}
+    made.optimizer.step = watched
+    state = run(made)
+    assert state.best_step == 10
+    for name, average in start.items():
+        for update, after in enumerate(seen, start=1):
+            decay = min(0.9, (1 + update) / (10 + update))
+            average = decay * average + (1 - decay) * after[name]
+        torch.testing.assert_close(made.parameters[name].detach(), average)
+        assert not torch.equal(average, seen[-1][name])
+
+
+def test_an_optimizer_that_holds_other_weights_is_found_out(tmp_path):
+    made = trainer(tmp_path, tiny_recipe())
+    made.optimizer.step = lambda: None
+    with pytest.raises(WorkFailed, match=r"the first update left .*lora_B.* at zero"):
         made.train(lambda report: None, lambda: False)
 
 

@@ -9,7 +9,8 @@ import torch
 from cosmos_ops.base_models import load_world_model
 from cosmos_ops.base_models.cosmos import load_pipeline
 from cosmos_ops.base_models.latent_store import LatentStore
-from cosmos_ops.training.adapters import export_for_diffusers, load_adapter, save_adapter, weights_hash
+from cosmos_ops.training.adapters import load_adapter, save_adapter, weights_hash
+from cosmos_ops.training.export import export_for_diffusers
 from cosmos_ops.training.objective import draw
 from cosmos_ops.training.run import finished_adapter, train_inline
 from tests.training.conftest import CAPTIONS, NanoLake

@@ -106,4 +106,4 @@ class MemoryLatents:
 def tiny_recipe(**settings) -> Recipe:
     """A recipe that trains the tiny world in a second."""
     base = Recipe(name="tiny-r4", method="lora", rank=4, alpha=4, steps=12, batch_size=2, learning_rate=1e-2, warmup_steps=2, decay_steps=1000, f_max=1.0)
-    return dataclasses.replace(base, validate_every=4, checkpoint_minutes=60.0, **settings)
+    return dataclasses.replace(base, **{"validate_every": 4, "checkpoint_minutes": 60.0, **settings})
