@@ -36,7 +36,10 @@ def build_recipe(recipe: str) -> list[dg.AssetsDefinition]:
         with expected_failures():
             version = lake.heads.require("dataset", "materialize `dataset` first")
             encoded = latents_manifest(lake)
-            job = prepare_training(lake.lake, lake.profile, lake.recipe(recipe), version, encoded, base_revision(lake), gpu.device(), gpu.precision_name)
+            job = prepare_training(
+                lake.lake, lake.profile, lake.recipe(recipe), version, encoded, base_revision(lake), gpu.device(), gpu.precision_name,
+                gpu_memory_gb=gpu.memory_gb(),
+            )  # fmt: skip
             manifest = finished_adapter(lake.lake, job.key)
             if manifest is None:
                 launcher.run(context, job.command)

@@ -21,3 +21,9 @@ class GpuResource(dg.ConfigurableResource):
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def memory_gb(self) -> float | None:
+        """Size of that device in GB, which training plans its memory by; None on a CPU."""
+        from cosmos_ops.training.memory import device_memory_gb
+
+        return device_memory_gb(self.device())

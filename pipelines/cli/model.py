@@ -11,6 +11,7 @@ from cosmos_ops.heads import Heads
 from cosmos_ops.lake import Manifest, read_manifest
 from cosmos_ops.recipes import recipe_hash, recipe_names, resolve_recipe
 from cosmos_ops.shards.validated import validated_drops
+from pipelines.cli import adapters
 from pipelines.cli.board import print_board
 from pipelines.cli.output import Output
 from pipelines.cli.running import adapt_run, all_assets_run, execute
@@ -21,16 +22,20 @@ _PARTS = ("adapter", "generations", "scores")
 
 
 def train(arguments, output: Output) -> dict[str, Any]:
-    """Dataset, latents and adapters."""
+    """Dataset, latents and adapters; with `--plan` only what it would do with a GPU's memory."""
+    if arguments.plan:
+        return adapters.plan(arguments, output)
+    if arguments.gpu_memory is not None:
+        raise UserError("--gpu-memory goes with --plan; training takes the size of the GPU it finds")
     env, recipes = _ready(arguments)
     run_id = _execute(env, output, recipes, [[name] for name in _SHARED] + [[recipe, "adapter"] for recipe in recipes])
     heads = Heads(env.lake, env.profile.name)
-    adapters = {}
+    made = {}
     for recipe in recipes:
         manifest = read_manifest(env.lake.adapter(heads.require(f"adapters/{recipe}", "train again")))
-        adapters[recipe] = {"path": str(manifest.path), "data_version": manifest.data_version, "validation_loss": manifest.meta["validation_loss"]}
+        made[recipe] = {"path": str(manifest.path), "data_version": manifest.data_version, "validation_loss": manifest.meta["validation_loss"]}
         output.say(f"{recipe}: {manifest.path}, validation loss {manifest.meta['validation_loss']}")
-    return {"dagster_run_id": run_id, "dataset_version": heads.get("dataset"), "adapters": adapters}
+    return {"dagster_run_id": run_id, "dataset_version": heads.get("dataset"), "adapters": made}
 
 
 def evaluate(arguments, output: Output) -> dict[str, Any]:

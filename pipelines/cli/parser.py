@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipelines.cli import data, demo, doctor, model, registry, simulate, verify
+from pipelines.cli import adapters, data, demo, doctor, model, registry, simulate, verify
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,6 +50,18 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         made = command(name, function, description)
         made.add_argument("--recipe", action="append", metavar="R", help="recipe to use, may be given again (default: the profile's)")
+        if name == "train":
+            made.add_argument("--plan", action="store_true", help="train nothing; print how memory would be used, and the predicted peak")
+            made.add_argument("--gpu-memory", type=_gigabytes, metavar="GB", help="with --plan: size of the GPU, like 16, 24, 40 or 80 (default: 24)")
+
+    made = command("merge", adapters.merge, "base model and adapter as one folder of plain weights")
+    made.add_argument("adapter", metavar="champion|VERSION|PATH")
+    made.add_argument("output", metavar="FOLDER")
+
+    made = command("export", adapters.export, "an adapter as one file for diffusers or for NVIDIA's repository")
+    made.add_argument("adapter", metavar="champion|VERSION|PATH")
+    made.add_argument("output", metavar="FILE", help="a .safetensors file")
+    made.add_argument("--format", choices=("diffusers", "nvidia"), default="diffusers")
 
     made = command("generate", model.generate, "one video from an image and a prompt")
     made.add_argument("--image", required=True, metavar="FILE", help="first frame")
@@ -77,3 +89,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("doctor", doctor.doctor, "what is installed, which devices and services answer, what will not work and why")
     return parser
+
+
+def _gigabytes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 10_000:
+        raise argparse.ArgumentTypeError(f"{text} is no size of a GPU in GB")
+    return value

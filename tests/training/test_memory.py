@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cosmos_ops.base_models import load_world_model
