@@ -56,6 +56,11 @@ def denoiser_skeleton(spec: BaseModelSpec) -> tuple[CosmosTransformer3DModel, in
     return made.requires_grad_(False).eval(), tokens
 
 
+def published_config(source: str) -> dict[str, Any]:
+    """The transformer settings of one of the public models."""
+    return _COMMON | PUBLISHED[source]
+
+
 def _config(spec: BaseModelSpec) -> tuple[dict[str, Any], int]:
     folder = Path(spec.source).expanduser()
     if folder.is_dir():
@@ -66,7 +71,7 @@ def _config(spec: BaseModelSpec) -> tuple[dict[str, Any], int]:
     if path is None:
         if spec.source not in PUBLISHED:
             raise UserError(f"the shape of {spec.source} is not known here; set base_model.source to a local folder, or download the model first")
-        return _COMMON | PUBLISHED[spec.source], tokens
+        return published_config(spec.source), tokens
     try:
         return json.loads(path.read_text()), tokens
     except (OSError, ValueError) as error:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+import yaml
 
 from cosmos_ops.base_models import load_world_model
 from cosmos_ops.base_models.cosmos import load_pipeline
@@ -41,7 +42,7 @@ def job(request, nano_lake: NanoLake):
 
 def test_the_folder_says_what_it_is(nano_lake: NanoLake, job):
     manifest = finished_adapter(nano_lake.lake, job.key)
-    assert set(manifest.files) == {"adapter_model.safetensors", "adapter_config.json", "recipe.json", "log.jsonl", "loss.png"}
+    assert set(manifest.files) == {"adapter_model.safetensors", "adapter_config.json", "recipe.json", "log.jsonl", "loss.png", "README.md"}
     assert sorted(path.name for path in job.output.iterdir() if not path.name.startswith(".")) == sorted([*manifest.files, "manifest.json"])
     meta = manifest.meta
     assert (meta["dataset_version"], meta["steps"], meta["train_clips"], meta["validation_clips"]) == ("v1", 20, 6, 1)
@@ -51,6 +52,11 @@ def test_the_folder_says_what_it_is(nano_lake: NanoLake, job):
     assert meta["peak_memory_bytes"]["host"] > 50e6
     assert meta["samples_per_s"] > 0 and meta["seconds"] > 0
     assert (job.output / "loss.png").read_bytes().startswith(b"\x89PNG")
+    _, head, body = (job.output / "README.md").read_text().split("---\n")
+    head = yaml.safe_load(head)
+    assert (head["library_name"], head["license"], head["tags"][0]) == ("peft", "apache-2.0", meta["recipe"]["method"])
+    assert "rank 8, alpha 16" in body and nano_lake.revision in body and "9 frames, 32 x 48 pixels" in body
+    assert meta["memory"]["activation_checkpointing"] == ("full" if meta["recipe"]["gradient_checkpointing"] else "none")
 
 
 def test_a_finished_job_is_found_and_not_run_again(job):
