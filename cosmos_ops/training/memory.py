@@ -84,25 +84,41 @@ class MemoryPlan:
 
 
 def plan_memory(base: BaseModelSpec, clip: ClipGeometry, recipe: Recipe, gpu_memory_gb: float) -> MemoryPlan:
-    """The fastest settings whose predicted peak fits, or the most frugal ones with `fits` false.
+    """The fastest settings whose predicted peak fits, or the most frugal ones with `fits` false; see `Planner`."""
+    return Planner(base, clip, recipe).plan(gpu_memory_gb)
+
+
+class Planner:
+    """Plans one recipe for GPUs of any size; what a batch keeps is counted once.
 
     Recomputation is spent before the batch is cut: at this many tokens a batch of one keeps a GPU busy. A recipe that asks for gradient
-    checkpointing gets all of it. Raises `UserError` for a size that is none, targets that are not there, or weights of unknown shape.
+    checkpointing gets all of it. Raises `UserError` for targets that are not there, and weights of unknown shape.
     """
-    if not gpu_memory_gb > 0:
-        raise UserError(f"GPU memory is {gpu_memory_gb} GB; use {', '.join(map(str, GPU_SIZES_GB))}, or what the card has")
-    model, trainable = adapted_skeleton(base, recipe)
-    usable = USABLE * gpu_memory_gb * 1e9
-    together = recipe.batch_size * recipe.gradient_accumulation
-    sizes = [size for size in range(recipe.batch_size, 0, -1) if together % size == 0]
-    counted = {size: count_activations(model, clip, size) for size in sizes}
-    for policy, offload in _LADDER[2:] if recipe.gradient_checkpointing else _LADDER:
-        for size in sizes:
-            settings = MemorySettings(policy, offload, size, together // size)
-            peak = predict_peak(model, trainable, counted[size], settings)
-            if peak.total <= usable:
-                return MemoryPlan(gpu_memory_gb, settings, peak, True)
-    return MemoryPlan(gpu_memory_gb, settings, peak, False)
+
+    def __init__(self, base: BaseModelSpec, clip: ClipGeometry, recipe: Recipe):
+        self._recipe, self._clip = recipe, clip
+        self._model, self._trainable = adapted_skeleton(base, recipe)
+        self._counted: dict[int, Activations] = {}
+
+    def plan(self, gpu_memory_gb: float) -> MemoryPlan:
+        """See `plan_memory`. Raises `UserError` for a size that is none."""
+        if not gpu_memory_gb > 0:
+            raise UserError(f"GPU memory is {gpu_memory_gb} GB; use {', '.join(map(str, GPU_SIZES_GB))}, or what the card has")
+        together = self._recipe.batch_size * self._recipe.gradient_accumulation
+        for policy, offload in _LADDER[2:] if self._recipe.gradient_checkpointing else _LADDER:
+            for size in range(self._recipe.batch_size, 0, -1):
+                if together % size:
+                    continue
+                settings = MemorySettings(policy, offload, size, together // size)
+                peak = predict_peak(self._model, self._trainable, self._count(size), settings)
+                if peak.total <= USABLE * gpu_memory_gb * 1e9:
+                    return MemoryPlan(gpu_memory_gb, settings, peak, True)
+        return MemoryPlan(gpu_memory_gb, settings, peak, False)
+
+    def _count(self, batch: int) -> Activations:
+        if batch not in self._counted:
+            self._counted[batch] = count_activations(self._model, self._clip, batch)
+        return self._counted[batch]
 
 
 def adapted_skeleton(base: BaseModelSpec, recipe: Recipe) -> tuple[WorldModel, int]:

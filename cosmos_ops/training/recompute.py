@@ -31,8 +31,11 @@ _ATTENTION = [
 
 
 def set_recompute(denoiser: nn.Module, policy: str, offload: str = "none") -> None:
-    """Set the policy on the denoiser's blocks. Raises `UserError` where the model has no checkpointing."""
-    assert policy in POLICIES and offload in OFFLOADS, (policy, offload)
+    """Set the policy on the denoiser's blocks. Block inputs are moved under the policy `full` alone.
+
+    Raises `UserError` where the model has no checkpointing.
+    """
+    assert policy in POLICIES and offload in OFFLOADS and (offload == "none" or policy == "full"), (policy, offload)
     if policy == "none":
         if getattr(denoiser, "gradient_checkpointing", False):
             denoiser.disable_gradient_checkpointing()

@@ -202,7 +202,7 @@ def main() -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    rows, ratios = nano_rows(3 if options.quick else 6, 1 if options.quick else 3, say)
+    rows, ratios = nano_rows(2 if options.quick else 6, 1 if options.quick else 3, say)
     if torch.cuda.is_available():
         from tests.benchmarks.training_2b import rows_2b
 

@@ -12,7 +12,7 @@ from cosmos_ops.profiles import load_profile
 from cosmos_ops.recipes import resolve_recipe
 from cosmos_ops.training.activations import measure_activations
 from cosmos_ops.training.adapters import attach_adapter
-from cosmos_ops.training.memory import MemorySettings, adapted_skeleton, count_activations, plan_memory, predict_peak
+from cosmos_ops.training.memory import USABLE, MemorySettings, Planner, adapted_skeleton, count_activations, plan_memory, predict_peak
 from cosmos_ops.training.recompute import set_recompute
 from tests.training.conftest import CLIP
 
@@ -83,7 +83,7 @@ def test_policies_change_memory_and_nothing_else(nano_lake):
     model = on_cpu(nano_lake, resolve_recipe("dora-r8", NANO))
     wanted = velocity_and_gradients(model)
     calls = {}
-    for policy, offload in (("none", "none"), ("attention", "none"), ("full", "none"), ("full", "block_inputs"), ("attention", "block_inputs")):
+    for policy, offload in (("none", "none"), ("attention", "none"), ("full", "none"), ("full", "block_inputs")):
         set_recompute(model.denoiser, policy, offload)
         with CountAttention() as counted:
             got = velocity_and_gradients(model)
@@ -96,7 +96,8 @@ def test_policies_change_memory_and_nothing_else(nano_lake):
 
 def test_a_smaller_gpu_is_given_a_more_frugal_plan():
     recipe = resolve_recipe("dora-r32", REAL)
-    plans = {size: plan_memory(REAL.base_model, REAL.clip, recipe, size) for size in (16, 24, 40, 80)}
+    planner = Planner(REAL.base_model, REAL.clip, recipe)
+    plans = {size: planner.plan(size) for size in (16, 24, 40, 80)}
     order = [("none", "none"), ("attention", "none"), ("full", "none"), ("full", "block_inputs")]
     places = [order.index((plan.settings.activation_checkpointing, plan.settings.offload)) for plan in plans.values()]
     assert places == sorted(places, reverse=True)
@@ -108,10 +109,16 @@ def test_a_smaller_gpu_is_given_a_more_frugal_plan():
 
 
 def test_the_batch_is_cut_and_accumulated_when_it_must_be():
-    recipe = dataclasses.replace(resolve_recipe("lora-r8", REAL), batch_size=4, gradient_accumulation=2)
-    plan = plan_memory(REAL.base_model, REAL.clip, recipe, 24)
-    assert plan.settings.batch_size < 4
-    assert plan.settings.batch_size * plan.settings.gradient_accumulation == 8
+    recipe = dataclasses.replace(resolve_recipe("lora-r8", NANO), batch_size=6, gradient_accumulation=2, gradient_checkpointing=True)
+    planner = Planner(NANO.base_model, NANO.clip, recipe)
+    whole = planner.plan(80)
+    assert (whole.settings.batch_size, whole.settings.gradient_accumulation) == (6, 2)
+    tight = planner.plan((whole.peak.total - 1) / 1e9 / USABLE)
+    assert tight.fits and tight.peak.total < whole.peak.total
+    # 5 does not divide the 12 samples of an update.
+    assert (tight.settings.batch_size, tight.settings.gradient_accumulation) == (4, 3)
+    hopeless = planner.plan(0.1)
+    assert not hopeless.fits and hopeless.settings == MemorySettings("full", "block_inputs", 1, 12)
 
 
 def test_a_recipe_that_asks_for_checkpointing_gets_it():
