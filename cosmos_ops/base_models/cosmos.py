@@ -17,6 +17,7 @@ from torch import nn
 from cosmos_ops.base_models import cosmos_text, cosmos_weights
 from cosmos_ops.base_models.base import PARTS, Identity, register_world_model
 from cosmos_ops.base_models.cosmos_loading import compute_dtype, from_pretrained, load_component, load_projection, torch_device
+from cosmos_ops.base_models.cpu_kernels import use_cpu_kernels
 from cosmos_ops.base_models.guardrail import guardrail
 from cosmos_ops.profiles import BaseModelSpec
 
@@ -69,6 +70,8 @@ class CosmosPredict25:
             model.projection = load_projection(folder, model.dtype)
         if "vae" in parts:
             model.vae = load_component(AutoencoderKLWan, folder / "vae", model.dtype, where)
+            if where.type == "cpu":
+                use_cpu_kernels(model.vae)
         if "text" in parts:
             from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 

@@ -33,7 +33,7 @@ from cosmos_ops.tables import content_hash, write_table
 
 __all__ = ["LatentStore", "encode_latents", "latents_fingerprint"]
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def encode_latents(lake: Lake, dataset_version: str, profile: Profile, device: str = "cpu", progress: Progress = silent) -> Manifest:
@@ -64,6 +64,7 @@ class _Encoding:
 
     def __init__(self, lake: Lake, store: Path, profile: Profile, device: str, progress: Progress):
         self.lake, self.store, self.profile, self.device, self.progress = lake, store, profile, device, progress
+        self.load_s = 0.0
 
     def run(self, dataset: Manifest, extra_texts: list[str], folder: Path) -> Output:
         samples = pq.read_table(dataset.file("samples.parquet"), columns=["clip_id", "caption", "shard_sha256", "shard_path", "key"]).to_pylist()
@@ -79,6 +80,7 @@ class _Encoding:
             "texts_encoded": texts_encoded,
             "texts_reused": len(texts) - texts_encoded,
             "clips_s": round(clips_s, 3),
+            "load_s": round(self.load_s, 3),
             "seconds": round(time.perf_counter() - started, 3),
         }
         return Output(content_hash([*clips, *texts]), len(clips), meta)
@@ -123,7 +125,10 @@ class _Encoding:
 
     def _model(self, *parts: str) -> WorldModel:
         """The VAE and the text encoder are never in memory together."""
-        return load_world_model(self.profile.base_model, self.lake.models(), self.device, parts)
+        started = time.perf_counter()
+        model = load_world_model(self.profile.base_model, self.lake.models(), self.device, parts)
+        self.load_s += time.perf_counter() - started
+        return model
 
     def _frames(self, wanted: list[dict]) -> Iterator[tuple[dict, np.ndarray]]:
         """Samples with their frames, the next clip read while one is encoded."""
