@@ -97,6 +97,13 @@ class Lake:
     def latents(self, fingerprint: str) -> Path:
         return self.root / "latents" / fingerprint
 
+    def inverse_dynamics(self, key: str) -> Path:
+        return self.root / "inverse_dynamics" / key
+
+    def judge_answers(self) -> Path:
+        """Replies of vision-language judges, shared by all evaluations."""
+        return self.root / "judge_answers"
+
     def adapter(self, key: str) -> Path:
         return self.root / "adapters" / key
 

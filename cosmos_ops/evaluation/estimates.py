@@ -9,7 +9,10 @@ import pyarrow.parquet as pq
 
 from cosmos_ops.errors import WorkFailed
 from cosmos_ops.evaluation.metrics import SetMetric, all_metrics, columns
-from cosmos_ops.evaluation.statistics import Estimate, SetReplicates, mean_estimate, set_difference, set_estimate, set_replicates
+from cosmos_ops.evaluation.statistics import Estimate, SetReplicates, mean_estimate, set_difference, set_estimate, set_replicates, win_estimate
+
+GROUPINGS = ("task", "camera")
+"""What scores are broken down by, so that a mean cannot hide a broken part."""
 
 
 @dataclass(frozen=True)
@@ -21,34 +24,52 @@ class Scores:
     episodes: list[str]
     """Episode of each sample: the cluster it is resampled with."""
     values: dict[str, np.ndarray]
-    """Per-sample column -> [n]."""
+    """Per-sample column -> [n]; NaN where a sample has no value."""
     replicates: dict[str, SetReplicates]
     """Set-level column -> its value and resamples."""
+    groups: dict[str, list[str]]
+    """`task` and `camera` -> that of each sample."""
+    references: dict[str, dict[str, np.ndarray]]
+    """Per-sample column -> reference (`real`, `constant`) -> [n]: what the real video, or a guess, would score."""
 
 
 def read_scores(folder: Path) -> Scores:
     """Read a scores folder; set-level metrics are resampled here (a second or so each)."""
-    table = pq.read_table(folder / "scores.parquet", columns=["sample_key", "episode_id", "metric", "value"]).to_pylist()
+    table = pq.read_table(folder / "scores.parquet").to_pylist()
     features = pq.read_table(folder / "features.parquet").to_pylist()
-    episode_of = {row["sample_key"]: row["episode_id"] for row in (*table, *features)}
-    keys = sorted(episode_of)
-    episodes = [episode_of[key] for key in keys]
+    about = {row["sample_key"]: row for row in (*features, *table)}
+    keys = sorted(about)
+    episodes = [about[key]["episode_id"] for key in keys]
     values: dict[str, dict[str, float]] = {}
+    references: dict[str, dict[str, dict[str, float]]] = {}
     for row in table:
         values.setdefault(row["metric"], {})[row["sample_key"]] = row["value"]
+    for row in pq.read_table(folder / "references.parquet").to_pylist():
+        references.setdefault(row["metric"], {}).setdefault(row["reference"], {})[row["sample_key"]] = row["value"]
     replicates = {}
     for name in dict.fromkeys(row["metric"] for row in features):
         vectors = {row["sample_key"]: row for row in features if row["metric"] == name}
         real, made = (np.array([vectors[key][side] for key in keys]) for side in ("real", "generated"))
         metric = _set_metric(name)
         replicates[metric.columns[0].name] = set_replicates(metric.distance, real, made, episodes)
-    return Scores(keys, episodes, {name: np.array([of[key] for key in keys]) for name, of in values.items()}, replicates)
+    return Scores(
+        keys,
+        episodes,
+        {name: _in_order(of, keys) for name, of in values.items()},
+        replicates,
+        {by: [str(about[key].get(by) or "none") for key in keys] for by in GROUPINGS},
+        {name: {reference: _in_order(of, keys) for reference, of in kinds.items()} for name, kinds in references.items()},
+    )
+
+
+def _in_order(of: dict[str, float | None], keys: list[str]) -> np.ndarray:
+    return np.array([of.get(key) for key in keys], float)
 
 
 def estimates(scores: Scores | Path) -> dict[str, Estimate]:
-    """Column -> mean (or set-level value) with its interval."""
+    """Column -> mean (or set-level value) with its interval; a column that no sample has a value of is left out."""
     scores = scores if isinstance(scores, Scores) else read_scores(scores)
-    made = {name: mean_estimate(values, scores.episodes) for name, values in scores.values.items()}
+    made = {name: estimate for name, values in scores.values.items() if (estimate := known_mean(values, scores.episodes)) is not None}
     for name, replicates in scores.replicates.items():
         made[name] = set_estimate(replicates, scores.episodes, _set_metric(name).min_samples)
     return made
@@ -57,17 +78,53 @@ def estimates(scores: Scores | Path) -> dict[str, Estimate]:
 def paired(base: Scores, contender: Scores) -> dict[str, Estimate]:
     """Column -> improvement of the contender over base on the same samples, positive = better, with its interval.
 
-    For `motion_ratio`, best at 1, what is compared is -|ln ratio|. Raises `WorkFailed` where the two were not scored on the same samples.
+    For `motion_ratio`, best at 1, what is compared is -|ln ratio|. Samples without a value on either side are left out. Raises `WorkFailed`
+    where the two were not scored on the same samples.
     """
     if base.sample_keys != contender.sample_keys:
         raise WorkFailed("contenders were scored on different samples; score all on one evaluation set")
-    made = {name: mean_estimate(differences(base, contender, name), base.episodes) for name in base.values if name in contender.values}
+    both = [name for name in base.values if name in contender.values]
+    made = {name: estimate for name in both if (estimate := known_mean(differences(base, contender, name), base.episodes)) is not None}
     for name in base.replicates:
         if name in contender.replicates:
             metric = _set_metric(name)
             lower = metric.columns[0].best == "lower"
             made[name] = set_difference(base.replicates[name], contender.replicates[name], lower, base.episodes, metric.min_samples)
     return made
+
+
+def wins(base: Scores, contender: Scores) -> dict[str, Estimate]:
+    """Per-sample column -> share of samples on which the contender is better than base, ties counted half."""
+    made = {}
+    for name in base.values:
+        if name in contender.values:
+            change = differences(base, contender, name)
+            known = np.isfinite(change)
+            if known.any():
+                made[name] = win_estimate(change[known], _of(base.episodes, known))
+    return made
+
+
+def known_mean(values: np.ndarray, episodes: list[str]) -> Estimate | None:
+    """Mean over the samples [n] that have a value, None where none has."""
+    known = np.isfinite(values)
+    return mean_estimate(values[known], _of(episodes, known)) if known.any() else None
+
+
+def subset(scores: Scores, chosen: np.ndarray) -> Scores:
+    """The per-sample part of the scores of some samples [n] bool; set-level metrics need the whole set and are left out."""
+    return Scores(
+        _of(scores.sample_keys, chosen),
+        _of(scores.episodes, chosen),
+        {name: values[chosen] for name, values in scores.values.items()},
+        {},
+        {by: _of(groups, chosen) for by, groups in scores.groups.items()},
+        {name: {reference: values[chosen] for reference, values in kinds.items()} for name, kinds in scores.references.items()},
+    )
+
+
+def _of(items: list[str], chosen: np.ndarray) -> list[str]:
+    return [item for item, wanted in zip(items, chosen, strict=True) if wanted]
 
 
 def differences(base: Scores, contender: Scores, column: str) -> np.ndarray:

@@ -5,11 +5,21 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from cosmos_ops.evaluation.breakdown import worse_groups
 from cosmos_ops.evaluation.estimates import Scores
 from cosmos_ops.evaluation.metrics import columns
 from cosmos_ops.evaluation.plot import shown_contenders
 from cosmos_ops.evaluation.report_clips import choose, embed, rank
-from cosmos_ops.evaluation.report_parts import BASE, arrow, differences_section, losses_section, scores_section, strips_section, videos_section
+from cosmos_ops.evaluation.report_parts import (
+    BASE,
+    arrow,
+    breakdown_section,
+    differences_section,
+    losses_section,
+    scores_section,
+    strips_section,
+    videos_section,
+)
 from cosmos_ops.evaluation.samples import read_samples
 from cosmos_ops.lake import Lake, Manifest, write_text
 from cosmos_ops.profiles import Profile
@@ -40,6 +50,7 @@ def write_report(
         videos_section(clips, ranking, names, len(tables[BASE].sample_keys)) if ranking else "",
         strips_section(clips, names),
         differences_section(scoreboard, names),
+        breakdown_section(scoreboard, names),
         losses_section({name: adapters[name] for name in names if name in adapters}, names),
         _cost(scoreboard, names),
         _lineage(profile, dataset_version, evaluation_version, scoreboard, names, generations, adapters),
@@ -57,7 +68,8 @@ def write_report(
 
 
 def _verdicts(profile: Profile, board: dict[str, Any], names: list[str]) -> str:
-    lines = "".join(f"<li>{_verdict(name, board['paired'][name])}</li>" for name in names if name in board["paired"])
+    lost = worse_groups(board)
+    lines = "".join(f"<li>{_verdict(name, board['paired'][name], lost.get(name, []))}</li>" for name in names if name in board["paired"])
     about = f"profile {profile.name}, {_samples(board)}"
     return f'<h1>Leaderboard</h1><p class="soft">{escape(about)}</p><ul class="verdicts">{lines}</ul>'
 
@@ -73,7 +85,7 @@ def _samples(board: dict[str, Any]) -> str:
     return f"{first['n']} videos of {first['clusters']} held-out episodes"
 
 
-def _verdict(name: str, paired: dict[str, dict]) -> str:
+def _verdict(name: str, paired: dict[str, dict], lost: list[str]) -> str:
     better = [metric for metric, entry in paired.items() if entry["low"] is not None and entry["low"] > 0]
     worse = [metric for metric, entry in paired.items() if entry["high"] is not None and entry["high"] < 0]
     undecided = [metric for metric in paired if metric not in better and metric not in worse]
@@ -84,6 +96,8 @@ def _verdict(name: str, paired: dict[str, dict]) -> str:
         parts.append(f'<span class="bad">worse than base</span> on {", ".join(worse)}')
     if undecided:
         parts.append(f"undecided on {', '.join(undecided)}")
+    if lost:
+        parts.append(f'<span class="bad">part by part, worse on</span> {escape("; ".join(lost))}')
     return f"<strong>{escape(name)}</strong>: {'; '.join(parts)}"
 
 
@@ -126,10 +140,13 @@ def _cost(board: dict[str, Any], names: list[str]) -> str:
             f"{cost['seconds_per_video']:.2f} s",
             f"{cost['compute_s_per_video_s']:.2f} s",
             "not measured" if memory is None else f"{memory / 2**30:.2f} GiB",
+            "not measured" if cost["memory_bytes_per_video_s"] is None else f"{cost['memory_bytes_per_video_s'] / 2**30:.2f} GiB",
             f"{cost['device']}, {cost['precision']}",
         )
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>')
-    head = "<th>contender</th><th>time for a video</th><th>time for a second of video</th><th>peak memory</th><th>device</th>"
+    head = (
+        "<th>contender</th><th>time for a video</th><th>time for a second of video</th><th>peak memory</th><th>memory for a second of video</th><th>device</th>"
+    )
     return f'<h2 id="cost">Cost of generation</h2><div class="card wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 

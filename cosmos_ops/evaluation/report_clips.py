@@ -86,13 +86,15 @@ def embed(
 ) -> list[ShownClip]:
     """Read, shrink and encode the chosen samples' videos: the real one and every contender's."""
     by_key = {sample.sample_key: sample for sample in samples}
+    # Sorting needs a value of every sample.
+    whole = [metric for metric in tables[contenders[0]].values if all(np.isfinite(tables[name].values.get(metric, np.nan)).all() for name in contenders)]
     shown, with_strip = [], set()
     for key, kind in chosen.items():
         sample = by_key[key]
         real = real_frames(lake, sample)
         sources = {"real": real, **{name: read_video(generations[name].file(f"{key}.mp4"), len(real)) for name in contenders}}
         place = {name: tables[name].sample_keys.index(key) for name in contenders}
-        values = {name: {metric: float(column[place[name]]) for metric, column in tables[name].values.items()} for name in contenders}
+        values = {name: {metric: float(tables[name].values[metric][place[name]]) for metric in whole} for name in contenders}
         goodness = {name: {metric: float(columns()[metric].goodness(value)) for metric, value in of.items()} for name, of in values.items()}
         strip = None if kind in with_strip else _strip(sources, sample.fps)
         with_strip.add(kind)

@@ -11,6 +11,7 @@ from cosmos_ops.lake import Manifest
 
 BASE, INCUMBENT = "base", "incumbent"
 _COLOURS = 6
+_REFERENCES = {"real": "the real videos", "constant": "a guess without looking"}
 
 
 def scores_section(board: dict[str, Any], names: list[str]) -> str:
@@ -21,6 +22,10 @@ def scores_section(board: dict[str, Any], names: list[str]) -> str:
     for name in names:
         cells = "".join(_cell(metric, board["scores"][name].get(metric), board["paired"].get(name, {}).get(metric)) for metric in metrics)
         rows.append(f'<tr><th scope="row">{_swatch(colour(name, names))}{escape(name)}</th>{cells}</tr>')
+    for reference, words in _REFERENCES.items():
+        cells = "".join(_cell(metric, board["references"].get(metric, {}).get(reference), None, "") for metric in metrics)
+        if any(reference in kinds for kinds in board["references"].values()):
+            rows.append(f'<tr><th scope="row" class="soft">{words}</th>{cells}</tr>')
     table = f"<table><thead><tr><th>contender</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return (
         f'<h2 id="scoreboard">Scoreboard</h2><div class="card wide">{table}</div>'
@@ -49,6 +54,41 @@ def _differences(paired: dict[str, dict], opponent: str, names: list[str], board
         return ""
     head = f'<h2 id="against-{opponent.split()[-1]}">Against {opponent}, paired</h2>'
     return f'{head}<div class="grid-charts">{"".join(charts)}</div><p class="soft">Right of zero is better; bars are 95 % intervals.</p>'
+
+
+def breakdown_section(board: dict[str, Any], names: list[str]) -> str:
+    """Per-sample scores by task and by camera, and how many samples a difference takes."""
+    metrics = [
+        metric
+        for metric in board["scores"][BASE]
+        if any(metric in entry["scores"][BASE] for groups in board["breakdown"].values() for entry in groups.values())
+    ]
+    head = "".join(f"<th>{escape(metric)} {arrow(metric)}</th>" for metric in metrics)
+    parts = []
+    for by, groups in board["breakdown"].items():
+        rows = []
+        for group, entry in groups.items():
+            for place, name in enumerate(names):
+                label = f'<td class="text" rowspan="{len(names)}">{escape(group)}<small>{entry["n"]} samples, {entry["clusters"]} episodes</small></td>'
+                cells = "".join(_cell(metric, entry["scores"][name].get(metric), entry["paired"].get(name, {}).get(metric)) for metric in metrics)
+                rows.append(f"<tr>{label if place == 0 else ''}<td>{_swatch(colour(name, names))}{escape(name)}</td>{cells}</tr>")
+        table = f"<table><thead><tr><th>{by}</th><th>contender</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        parts.append(f'<h2 id="by-{by}">By {by}</h2><div class="card wide">{table}</div>')
+    return "".join(parts) + _sizes(board, names)
+
+
+def _sizes(board: dict[str, Any], names: list[str]) -> str:
+    rows = []
+    for name in names:
+        for metric, pair in board["paired"].get(name, {}).items():
+            if pair.get("visible_diff") is not None:
+                cells = f"<td>{pair['visible_diff']:.3g}</td><td>{pair['notable_diff']:g}</td><td>{pair['samples_for_notable']}</td><td>{pair['n']}</td>"
+                rows.append(f'<tr><th scope="row">{_swatch(colour(name, names))}{escape(name)}</th><td>{escape(metric)}</td>{cells}</tr>')
+    if not rows:
+        return ""
+    head = "<th>against base</th><th>metric</th><th>this set shows</th><th>to show</th><th>takes samples</th><th>there are</th>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<h2 id="sizes">What this many samples can show</h2><div class="card wide">{table}</div>'
 
 
 def losses_section(adapters: dict[str, Manifest], names: list[str]) -> str:
@@ -126,14 +166,16 @@ def colour(name: str, names: list[str]) -> str:
     return f"c{[other for other in names if other != BASE].index(name) % _COLOURS}"
 
 
-def _cell(metric: str, entry: dict | None, pair: dict | None) -> str:
+def _cell(metric: str, entry: dict | None, pair: dict | None, without: str = "not measured") -> str:
     if entry is None:
-        return "<td>not measured</td>"
+        return f"<td>{without}</td>"
     digits = columns()[metric].digits
     text = f"{entry['mean']:.{digits}f}<small>{_interval(entry, digits)}</small>"
     if pair is not None:
         kind = "" if pair["low"] is None else "good" if pair["low"] > 0 else "bad" if pair["high"] < 0 else ""
         text += f'<small class="{kind}">{pair["diff"]:+.3g} {_paired_interval(pair)}</small>'
+        if pair.get("win_rate") is not None:
+            text += f"<small>better on {pair['win_rate']:.0%}</small>"
     return f"<td>{text}</td>"
 
 

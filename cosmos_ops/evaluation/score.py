@@ -3,7 +3,9 @@
 import concurrent.futures
 import os
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +15,17 @@ from safetensors.torch import load_file
 from cosmos_ops.base_models.latents import LatentStore
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.evaluation.estimates import estimates, to_json
-from cosmos_ops.evaluation.metrics import SampleMetric, SetMetric, conditioning_pixel_frames, resolve_metrics
+from cosmos_ops.evaluation.metrics import SampleMetric, ServedMetric, SetMetric, columns, conditioning_pixel_frames, resolve_metrics
 from cosmos_ops.evaluation.samples import Sample, read_samples, read_video, real_frames
+from cosmos_ops.evaluation.served import Server, Task, Values
 from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake, Manifest, Output, build_folder, write_json
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.tables import content_hash, write_table
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+REAL, CONSTANT = "real", "constant"
 
 SCHEMA = pa.schema(
     [
@@ -36,7 +40,12 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
-"""One row a sample and column of a per-sample metric."""
+"""One row a sample and column of a per-sample metric; `value` is null where a sample has none."""
+
+REFERENCES_SCHEMA = pa.schema(
+    [("sample_key", pa.string()), ("episode_id", pa.string()), ("metric", pa.string()), ("reference", pa.string()), ("value", pa.float64())]
+)
+"""What stands beside a score: the same metric of the real video (`real`), or of a guess without looking (`constant`)."""
 
 FEATURES_SCHEMA = pa.schema(
     [
@@ -50,77 +59,137 @@ FEATURES_SCHEMA = pa.schema(
 """One row a sample and set-level metric; all vectors of a metric are of one length."""
 
 
-def score(lake: Lake, profile: Profile, generations: Manifest, evaluation_version: str, latents: Manifest, progress: Progress = silent) -> Manifest:
+def score(
+    lake: Lake,
+    profile: Profile,
+    generations: Manifest,
+    evaluation_version: str,
+    latents: Manifest,
+    progress: Progress = silent,
+    servers: Mapping[str, Server] = MappingProxyType({}),
+) -> Manifest:
     """Score the stored videos (and stored latents) of a contender against the real clips.
 
-    Writes `scores.parquet` (per sample), `features.parquet` (for set-level metrics) and `summary.json` (means with 95 % intervals
-    clustered by episode, and the metrics that are not available with the reason). Raises `UserError` for metrics that are unknown or
-    all unavailable, `WorkFailed` where a video is damaged or a value is not finite.
+    Writes `scores.parquet` (per sample), `references.parquet` (the same metrics of the real videos, where a metric has such a floor),
+    `features.parquet` (for set-level metrics) and `summary.json` (means with 95 % intervals clustered by episode, and the metrics that are
+    not available with the reason). `servers` are what `ServedMetric`s name: `inverse_dynamics`, `judge`. Raises `UserError` for metrics that
+    are unknown or all unavailable, `WorkFailed` where a video is damaged or a value is not finite.
     """
-    sample_metrics, set_metrics, unavailable = resolve_metrics(profile.evaluation.metrics)
-    if not sample_metrics and not set_metrics:
+    chosen = resolve_metrics(profile.evaluation.metrics)
+    served, absent = _present(chosen.served, servers)
+    unavailable = chosen.unavailable | absent
+    if not chosen.sample and not chosen.whole and not served:
         raise UserError(f"evaluation.metrics names nothing that can be measured here ({', '.join(unavailable) or 'it is empty'}); add psnr, for one")
-    versions = {metric.name: metric.version for metric in (*sample_metrics, *set_metrics)}
+    versions = {metric.name: metric.version for metric in (*chosen.sample, *chosen.whole)}
+    versions |= {metric.name: f"{metric.version} {served[metric.name].version}" for metric in chosen.served if metric.name in served}
     conditioning = generations.meta["conditioning_latent_frames"]
     # The folder of the store names the encoder and its precision; a later dataset version there has the same latents of these clips.
-    key = digest([CODE_VERSION, generations.data_version, conditioning, evaluation_version, latents.path.parent.name, versions, sorted(unavailable)])
+    key = digest([CODE_VERSION, generations.data_version, conditioning, evaluation_version, latents.path.parent.name, versions, unavailable])
 
     def write(folder: Path) -> Output:
         samples = read_samples(lake, evaluation_version)
         store = LatentStore(lake, latents)
         latent_frames = store.clip(samples[0].clip_id).shape[1]
         first = conditioning_pixel_frames(conditioning, profile.clip.frames, latent_frames)
-        rows = _score_samples(lake, profile.clip.frames, generations, samples, sample_metrics, first, progress)
-        features = _features(generations, samples, set_metrics, store, conditioning)
+        values, references = _score_samples(lake, profile.clip.frames, generations, samples, chosen.sample, first, progress)
+        about = {}
+        for name in dict.fromkeys(metric.server for metric in chosen.served if metric.name in served):
+            wanted = tuple(column.name for metric in chosen.served if metric.server == name and metric.name in served for column in metric.columns)
+            task = Task(lake, samples, lambda sample: _generated(generations, sample, profile.clip.frames), first, wanted)
+            found = servers[name].measure(task, progress)
+            about[name] = found.about
+            _merge(values, found.values)
+            for kind, beside_it in found.references.items():
+                _merge(references.setdefault(kind, {}), beside_it)
+        rows = [_row(sample) | {"metric": name, "value": value} for sample in samples for name, value in _checked(values[sample.sample_key], sample)]
+        beside = [
+            {"sample_key": sample.sample_key, "episode_id": sample.episode_id, "metric": name, "reference": kind, "value": value}
+            for kind, made in references.items()
+            for sample in samples
+            for name, value in _checked(made.get(sample.sample_key, {}), sample)
+        ]
+        features = _features(generations, samples, chosen.whole, store, conditioning)
         write_table(folder / "scores.parquet", rows, SCHEMA)
+        write_table(folder / "references.parquet", beside, REFERENCES_SCHEMA)
         write_table(folder / "features.parquet", features, FEATURES_SCHEMA)
         summary = {name: to_json(estimate) for name, estimate in estimates(folder).items()}
-        write_json(folder / "summary.json", {"scores": summary, "unavailable": unavailable})
+        write_json(folder / "summary.json", {"scores": summary, "unavailable": unavailable, "served": about})
         means = {name: round(entry["mean"], 6) for name, entry in summary.items()}
-        meta = {"evaluation_set": evaluation_version, "generations": generations.key, "means": means, "unavailable": unavailable}
-        return Output(digest([content_hash(rows), content_hash(features), unavailable]), len(rows), meta)
+        meta = {"evaluation_set": evaluation_version, "generations": generations.key, "means": means, "unavailable": unavailable, "served": sorted(served)}
+        meta["about"] = about
+        return Output(digest([content_hash(rows), content_hash(beside), content_hash(features), unavailable]), len(rows), meta)
 
     return build_folder(lake.scores(key), "scores", key, write)
 
 
+def _present(metrics: list[ServedMetric], servers: Mapping[str, Server]) -> tuple[dict[str, Server], dict[str, str]]:
+    """Metric -> what measures it, and metric -> why nothing does."""
+    served, absent = {}, {}
+    for metric in metrics:
+        server = servers.get(metric.server)
+        if server is None or server.absence is not None:
+            absent[metric.name] = metric.reason if server is None else server.absence
+        else:
+            served[metric.name] = server
+    return served, absent
+
+
 def _score_samples(
     lake: Lake, frames: int, generations: Manifest, samples: list[Sample], metrics: list[SampleMetric], first: int, progress: Progress
-) -> list[dict]:
+) -> tuple[Values, dict[str, Values]]:
+    """Values of every sample, and by reference those of the real videos."""
     by_clip = defaultdict(list)
     for sample in samples:
         by_clip[sample.clip_id].append(sample)
-    values: dict[str, dict[str, float]] = {}
+    values: Values = {sample.sample_key: {} for sample in samples}
+    floors: Values = {}
+    done = 0
 
-    def work(of_clip: list[Sample]) -> dict[str, dict[str, float]]:
+    def work(of_clip: list[Sample]) -> tuple[Values, Values]:
         real = real_frames(lake, of_clip[0])
-        prepared = [metric.reference(real, first) for metric in metrics]
+        prepared = [(metric, metric.reference(real, first)) for metric in metrics]
+        floor = {name: value for metric, reference in prepared if metric.floor for name, value in metric.floor(reference).items()}
         measured = {}
         for sample in of_clip:
-            generated = read_video(generations.file(f"{sample.sample_key}.mp4"), frames)
+            generated = _generated(generations, sample, frames)
             if generated.shape != real.shape:
                 raise WorkFailed(f"the video of {sample.sample_key} is {generated.shape}, the real clip {real.shape}; generate again with this profile")
-            measured[sample.sample_key] = {
-                name: value for metric, reference in zip(metrics, prepared, strict=True) for name, value in metric.measure(reference, generated, first).items()
-            }
-        return measured
+            measured[sample.sample_key] = {name: value for metric, ref in prepared for name, value in metric.measure(ref, generated, first).items()}
+        return measured, {key: floor for key in measured}
 
     # Decoding, filtering and flow leave the interpreter's lock, so threads are enough.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        running = [pool.submit(work, of_clip) for of_clip in by_clip.values()]
+        running = [pool.submit(work, of_clip) for of_clip in by_clip.values()] if metrics else []
         try:
             for future in concurrent.futures.as_completed(running):
-                values |= future.result()
-                progress(len(values), len(samples), "scoring")
+                measured, floor = future.result()
+                _merge(values, measured)
+                _merge(floors, floor)
+                done += len(measured)
+                progress(done, len(samples), "scoring")
         except BaseException:
             for future in running:
                 future.cancel()
             raise
-    rows = []
-    for sample in samples:
-        for name, value in values[sample.sample_key].items():
+    return values, {REAL: floors}
+
+
+def _generated(generations: Manifest, sample: Sample, frames: int) -> np.ndarray:
+    return read_video(generations.file(f"{sample.sample_key}.mp4"), frames)
+
+
+def _merge(into: Values, more: Values) -> None:
+    for key, columns_ in more.items():
+        into.setdefault(key, {}).update(columns_)
+
+
+def _checked(values: dict[str, float | None], sample: Sample) -> Iterator[tuple[str, float | None]]:
+    for name, value in values.items():
+        if value is not None:
             _check_finite(value, name, sample)
-            rows.append(_row(sample) | {"metric": name, "value": float(value)})
-    return rows
+        elif not columns()[name].partial:
+            raise WorkFailed(f"{name} of sample {sample.sample_key} was not measured; look at the contender's film strip")
+        yield name, None if value is None else float(value)
 
 
 def _features(generations: Manifest, samples: list[Sample], metrics: list[SetMetric], store: LatentStore, first: int) -> list[dict]:

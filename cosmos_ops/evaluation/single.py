@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from cosmos_ops.base_models import load_world_model
 from cosmos_ops.base_models.guardrail import guardrail
 from cosmos_ops.errors import UserError
-from cosmos_ops.evaluation.generate import VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, device_name, peak_memory_bytes, safe_frames
+from cosmos_ops.evaluation.sampling import VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, device_name, peak_memory_bytes, safe_frames
 from cosmos_ops.lake import atomic_write
 from cosmos_ops.profiles import ClipGeometry, Profile
 from cosmos_ops.progress import Progress, silent

@@ -6,8 +6,10 @@ taken anew; the interval is the 2.5th to the 97.5th percentile. It is withheld (
 episodes it is too narrow; `FEW_CLUSTERS` is where reports begin to say so.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -16,6 +18,8 @@ SEED = 0
 CONFIDENCE = 0.95
 MIN_CLUSTERS = 2
 FEW_CLUSTERS = 10
+POWER = 0.8
+"""Chance of seeing a difference that is there, for which sample sizes are given."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Estimate:
     high: float | None
     n: int
     clusters: int
+    error: float | None = None
+    """Standard error of the value: the spread of the resamples, times sqrt(K / (K - 1)) for K episodes, which resampling K of K lacks."""
 
 
 def resample_weights(clusters: list[str], resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
@@ -47,6 +53,33 @@ def mean_estimate(values: np.ndarray, clusters: list[str], resamples: int = RESA
     _check(len(values), clusters)
     weights = resample_weights(clusters, resamples, seed)
     return _estimate(float(values.mean()), weights @ values / weights.sum(1), clusters, 1)
+
+
+def win_estimate(differences: np.ndarray, clusters: list[str]) -> Estimate:
+    """Share of samples on which the paired difference [n] is positive, a tie counted half, with its interval."""
+    return mean_estimate((np.sign(np.asarray(differences, float)) + 1) / 2, clusters)
+
+
+def visible_difference(estimate: Estimate) -> float | None:
+    """The difference that a comparison with this one's spread and n would show (interval without zero) with a chance of `POWER`.
+
+    (z of the interval + z of the power) x standard error, the normal approximation; None where the interval is withheld.
+    """
+    return None if estimate.error is None else _reach() * estimate.error
+
+
+def samples_needed(estimate: Estimate, difference: float) -> int | None:
+    """Samples, as many an episode as now, at which a paired difference of this size would be seen with a chance of `POWER`.
+
+    The standard error falls with the root of n, so n' = n ((z + z) x error / difference)^2. At least 1; None where the interval is withheld.
+    """
+    if difference <= 0:
+        raise ValueError(f"a difference to be seen is above 0, got {difference}")
+    return None if estimate.error is None else max(1, math.ceil(estimate.n * (_reach() * estimate.error / difference) ** 2))
+
+
+def _reach() -> float:
+    return NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) + NormalDist().inv_cdf(POWER)
 
 
 Distance = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -94,7 +127,7 @@ def _estimate(value: float, replicates: np.ndarray, clusters: list[str], min_sam
         return Estimate(value, None, None, n, count)
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(replicates, [tail, 100 - tail])
-    return Estimate(value, float(low), float(high), n, count)
+    return Estimate(value, float(low), float(high), n, count, float(replicates.std()) * math.sqrt(count / (count - 1)))
 
 
 def _check(n: int, clusters: list[str]) -> None:

@@ -215,11 +215,44 @@ class GenerationSettings:
 
 
 @dataclass(frozen=True)
+class JudgeSettings:
+    """A vision-language model behind an OpenAI-compatible endpoint that scores generated videos (vLLM with Cosmos-Reason or Qwen-VL, for one)."""
+
+    base_url: str
+    """What comes before `/chat/completions`."""
+    model: str
+    key_variable: str | None = None
+    """Name of the environment variable that holds the key; None sends none."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One reply each, at temperature 0; a sample's score is their mean."""
+    frames: int = 8
+    """Pictures shown of a video, evenly spread from its first to its last frame."""
+    image_px: int = 512
+    """Longer side of a picture, at most."""
+    answer_tokens: int = 1024
+    extra: dict[str, object] = field(default_factory=dict)
+    """More fields of the request; null takes one out."""
+    workers: int = 4
+    """Requests under way at a time."""
+    timeout_s: float = 120.0
+    retries: int = 5
+    backoff_s: float = 1.0
+    """Wait before the first retry; doubled each time, shortened at random by up to half."""
+    max_requests: int | None = None
+    """A contender's scoring stops before it sends more; retries count."""
+    dollars_per_million_prompt_tokens: float | None = None
+    dollars_per_million_answer_tokens: float | None = None
+
+
+@dataclass(frozen=True)
 class EvaluationSettings:
     max_clips: int = 50
     min_clips: int = 2
     """Fewer held-out clips than this cannot be evaluated: `run` says so and exits 1."""
-    metrics: tuple[str, ...] = ("psnr", "ssim", "latent_frechet", "motion")
+    metrics: tuple[str, ...] = ("psnr", "ssim", "latent_frechet", "motion", "tse_sift", "action_consistency", "instruction_following", "physics")
+    """The last three are reported as not available where there is no telemetry, or no judge."""
+    judge: JudgeSettings | None = None
+    """None leaves the judge out."""
 
 
 @dataclass(frozen=True)
@@ -291,6 +324,16 @@ def _validate(profile: Profile, path: Path) -> None:
         (profile.base_model.guardrail in ("off", "nvidia"), "base_model.guardrail must be off or nvidia"),
         (len(profile.recipes) > 0, "recipes names no recipe"),
     )
+    judge = profile.evaluation.judge
+    if judge is not None:
+        counts = ("frames", "image_px", "answer_tokens", "workers", "timeout_s")
+        checks += (
+            (bool(judge.base_url and judge.model), "evaluation.judge needs base_url and model"),
+            (all(getattr(judge, name) > 0 for name in counts), f"evaluation.judge: {', '.join(counts)} must be positive"),
+            (judge.retries >= 0 and judge.backoff_s >= 0, "evaluation.judge.retries and backoff_s cannot be negative"),
+            (len(judge.seeds) > 0, "evaluation.judge.seeds names no seed"),
+            (judge.max_requests is None or judge.max_requests > 0, "evaluation.judge.max_requests must be positive"),
+        )
     for fine, message in checks:
         if not fine:
             raise UserError(f"{path}: {message}")

@@ -2,11 +2,9 @@
 
 import json
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
@@ -16,24 +14,16 @@ from cosmos_ops.base_models.nano.build import build_nano
 from cosmos_ops.evaluation.generate import generate
 from cosmos_ops.evaluation.leaderboard import build_leaderboard
 from cosmos_ops.evaluation.score import score
-from cosmos_ops.hashing import canonical_json, digest, file_sha256
+from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake, Manifest, Output, build_folder, write_json
 from cosmos_ops.profiles import ClipGeometry, EvaluationSettings, GenerationSettings, Profile, load_profile
 from cosmos_ops.recipes import resolve_recipe
-from cosmos_ops.shards.dataset import EVALUATION_SCHEMA, SAMPLES_SCHEMA
-from cosmos_ops.shards.tar import Sample, write_tar
-from cosmos_ops.shards.write import SCHEMA as INDEX_SCHEMA
-from cosmos_ops.tables import write_table
 from cosmos_ops.training.adapters import attach_adapter, save_adapter
-from cosmos_ops.video.encode import encode_mp4
 from tests.evaluation.moving import moving_patch
+from tests.evaluation.toy_lake import DATASET, EVALUATION, evaluation_row, write_dataset, write_evaluation_set, write_shard
 
 EPISODES, CLIPS_EACH, FPS = 4, 2, 8.0
 CLIP = ClipGeometry(frames=9, height=32, width=48, max_fps=FPS)
-PROMPTS = ("put the cup on the plate", "open the drawer <b>& 'close'</b> it", "push the block", "wipe the table")
-EVALUATION = "evaluation0"
-DATASET = "dataset0"
-SHARD = "drops/toys/shards/fp/shard-00000.tar"
 
 
 @dataclass(frozen=True)
@@ -71,12 +61,11 @@ def world(tmp_path_factory) -> World:
         base_model=replace(nano.base_model, source=str(root / "nano")),
         clip=CLIP,
         generation=GenerationSettings(steps=2, guidance=1.0, batch=3),
-        evaluation=EvaluationSettings(metrics=("psnr", "ssim", "latent_frechet", "motion", "lpips")),
+        evaluation=EvaluationSettings(metrics=("psnr", "ssim", "latent_frechet", "motion", "tse_sift", "lpips")),
     )
     lake = Lake(root / "lake")
-    rows = write_shard(lake)
-    placed = [row | {"shard_path": SHARD} for row in rows]
-    build_folder(lake.dataset(DATASET), "dataset", DATASET, lambda work: table_of(work, DATASET, placed, SAMPLES_SCHEMA))
+    rows = write_shard(lake, EPISODES, CLIPS_EACH, FPS, draw)
+    write_dataset(lake, rows)
     write_evaluation_set(lake, EVALUATION, [evaluation_row(row) for row in rows])
     latents = encode_latents(lake, DATASET, profile, "cpu")
     return World(lake, profile, latents, make_adapter(lake, profile, "lora-r8", seed=1))
@@ -106,45 +95,10 @@ def leaderboard(world, generated, scored) -> Manifest:
     )
 
 
-def write_shard(lake: Lake) -> list[dict]:
-    """One real shard with its index: `EPISODES` x `CLIPS_EACH` clips of moving patches."""
-    path = lake.root / SHARD
-    path.parent.mkdir(parents=True)
-    samples, rows = [], []
-    for episode in range(EPISODES):
-        for window in range(CLIPS_EACH):
-            number = episode * CLIPS_EACH + window
-            frames = moving_patch(CLIP.frames, CLIP.height, CLIP.width, (1.5 - 0.4 * episode, 0.5 + window), seed=number)
-            clip_id = digest(["clip", number])
-            row = {"clip_id": clip_id, "drop": "toys", "episode_id": f"episode{episode}", "index": episode, "camera": "top", "window": window}
-            row |= {"split": "test", "fps": FPS, "frames": CLIP.frames, "task": PROMPTS[episode], "caption": PROMPTS[episode], "captioner": "task"}
-            members = {"mp4": video_bytes(frames), "json": canonical_json(row).encode(), "txt": row["caption"].encode(), "npy": no_actions()}
-            samples.append(Sample(clip_id, members))
-            rows.append(
-                row
-                | {"shard": path.name, "key": clip_id, "video_sha256": digest(number, 64)}
-                | dict.fromkeys(("sample_sha256", "likeness", "telemetry_likeness"))
-            )
-    extents = write_tar(path, samples)
-    for row, extent in zip(rows, extents, strict=True):
-        row |= {"shard_sha256": file_sha256(path), "offset_bytes": extent.offset_bytes, "size_bytes": extent.size_bytes}
-    write_table(path.parent / "index.parquet", rows, INDEX_SCHEMA)
-    return rows
-
-
-def evaluation_row(row: dict, seed: int = 0) -> dict:
-    kept = {name: row[name] for name in EVALUATION_SCHEMA.names if name in row}
-    return kept | {"prompt": row["caption"], "seed": seed, "sample_key": f"{row['clip_id']}-{seed}", "shard_path": SHARD}
-
-
-def write_evaluation_set(lake: Lake, version: str, rows: list[dict]) -> Manifest:
-    """An evaluation set of exactly these rows."""
-    return build_folder(lake.evaluation_set(version), "evaluation_set", version, lambda work: table_of(work, version, rows, EVALUATION_SCHEMA))
-
-
-def table_of(work: Path, version: str, rows: list[dict], schema: pa.Schema) -> Output:
-    write_table(work / "samples.parquet", rows, schema)
-    return Output(version, len(rows))
+def draw(episode: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """A patch that moves the faster the earlier the episode; no telemetry."""
+    step_px = (1.5 - 0.4 * episode, 0.5 + window)
+    return moving_patch(CLIP.frames, CLIP.height, CLIP.width, step_px, seed=episode * CLIPS_EACH + window), np.zeros((CLIP.frames, 0), np.float32)
 
 
 def make_adapter(lake: Lake, profile: Profile, recipe_name: str, seed: int) -> Manifest:
@@ -168,15 +122,3 @@ def make_adapter(lake: Lake, profile: Profile, recipe_name: str, seed: int) -> M
         return Output(version, 1, {"base": {"revision": revision}, "dataset_version": DATASET, "recipe_hash": key})
 
     return build_folder(lake.adapter(key), "adapter", key, write)
-
-
-def video_bytes(frames: np.ndarray) -> bytes:
-    target = BytesIO()
-    encode_mp4(frames, FPS, target)
-    return target.getvalue()
-
-
-def no_actions() -> bytes:
-    target = BytesIO()
-    np.save(target, np.zeros((CLIP.frames, 0), np.float32), allow_pickle=False)
-    return target.getvalue()

@@ -15,15 +15,17 @@ from safetensors.numpy import load_file
 from cosmos_ops.base_models import load_world_model
 from cosmos_ops.base_models.latents import LatentStore
 from cosmos_ops.errors import WorkFailed
-from cosmos_ops.evaluation.generate import SCHEMA, VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, generate, safe_frames
+from cosmos_ops.evaluation.generate import SCHEMA, generate
 from cosmos_ops.evaluation.metrics.psnr_ssim import psnr, ssim
 from cosmos_ops.evaluation.samples import Sample, read_samples, read_video, real_frames
+from cosmos_ops.evaluation.sampling import VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, safe_frames
 from cosmos_ops.lake import MANIFEST
 from cosmos_ops.shards.dataset import EVALUATION_SCHEMA
 from cosmos_ops.shards.decode import decode_clip
 from cosmos_ops.video.encode import encode_mp4
-from tests.evaluation.conftest import CLIP, CLIPS_EACH, EPISODES, EVALUATION, FPS, World, write_evaluation_set
+from tests.evaluation.conftest import CLIP, CLIPS_EACH, EPISODES, FPS, World
 from tests.evaluation.moving import moving_patch, noisy
+from tests.evaluation.toy_lake import DATASET, EVALUATION, write_dataset, write_evaluation_set
 
 
 def fresh(world: World, tmp_path) -> World:
@@ -150,6 +152,19 @@ def test_an_adapter_of_another_base_is_refused(world):
     alien = replace(world.adapter, meta=world.adapter.meta | {"base": {"revision": "0" * 40}})
     with pytest.raises(WorkFailed, match="made for base revision 0000.*train it again"):
         world.generate(alien)
+
+
+def test_an_adapter_that_saw_an_episode_of_the_evaluation_set_is_refused(world):
+    rows = [row | {"split": "train" if row["episode_id"] == "episode2" else "test"} for row in dataset_rows(world)]
+    write_dataset(world.lake, rows, "leaky")
+    seen = replace(world.adapter, data_version="leaky", meta=world.adapter.meta | {"dataset_version": "leaky"})
+    with pytest.raises(WorkFailed, match="trained on 1 of the evaluation set's episodes .episode2.; build"):
+        world.generate(seen)
+
+
+def dataset_rows(world: World) -> list[dict]:
+    rows = pq.read_table(world.lake.dataset(DATASET) / "samples.parquet").to_pylist()
+    return [{name: value for name, value in row.items() if name != "shard_path"} for row in rows]
 
 
 def test_a_guardrail_that_refuses_stops_the_work_and_one_that_blurs_is_heard():

@@ -4,17 +4,23 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from cosmos_ops.errors import UserError, WorkFailed
-from cosmos_ops.evaluation.estimates import differences, read_scores
+from cosmos_ops.evaluation.breakdown import SCHEMA as BREAKDOWN_SCHEMA
+from cosmos_ops.evaluation.breakdown import breakdown, worse_groups
+from cosmos_ops.evaluation.estimates import differences, estimates, paired, read_scores
 from cosmos_ops.evaluation.leaderboard import SCHEMA, build_leaderboard, read_scoreboard, soundness
+from cosmos_ops.evaluation.metrics import columns
 from cosmos_ops.evaluation.score import SCHEMA as SCORES_SCHEMA
 from cosmos_ops.lake import read_manifest
-from tests.evaluation.conftest import CLIPS_EACH, DATASET, EPISODES, EVALUATION, write_evaluation_set
+from tests.evaluation.conftest import CLIP, CLIPS_EACH, EPISODES, FPS
+from tests.evaluation.toy_lake import DATASET, EVALUATION, PROMPTS, write_evaluation_set
 
-METRICS = {"psnr", "ssim", "latent_frechet", "motion_ratio", "motion_epe"}
+METRICS = {"psnr", "ssim", "latent_frechet", "motion_ratio", "motion_epe", "tse_sift_matches"}
+PARTIAL = {"tse_sift"}
 N = EPISODES * CLIPS_EACH
 
 
@@ -22,11 +28,11 @@ def test_scores_are_per_sample_and_name_what_is_missing(world, scored):
     table = pq.read_table(scored["base"].file("scores.parquet"))
     assert table.schema.equals(SCORES_SCHEMA)
     rows = table.to_pylist()
-    assert len(rows) == scored["base"].rows == N * 4
-    assert {row["metric"] for row in rows} == METRICS - {"latent_frechet"}
+    assert len(rows) == scored["base"].rows == N * 6
+    assert {row["metric"] for row in rows} == METRICS - {"latent_frechet"} | PARTIAL
     assert len({row["sample_key"] for row in rows}) == N
     summary = json.loads(scored["base"].file("summary.json").read_text())
-    assert set(summary["scores"]) == METRICS
+    assert set(summary["scores"]) - PARTIAL == METRICS
     assert "LPIPS" in summary["unavailable"]["lpips"]
     psnr = [row["value"] for row in rows if row["metric"] == "psnr"]
     assert summary["scores"]["psnr"]["mean"] == pytest.approx(sum(psnr) / N)
@@ -63,8 +69,8 @@ def test_the_scoreboard_is_complete_and_paired(scored, leaderboard):
     board = read_scoreboard(leaderboard)
     assert set(board["scores"]) == {"base", "incumbent", "lora-r8"}
     for entries in board["scores"].values():
-        assert set(entries) == METRICS
-        for entry in entries.values():
+        assert set(entries) - PARTIAL == METRICS
+        for entry in (entries[metric] for metric in METRICS):
             assert (entry["n"], entry["clusters"]) == (N, EPISODES)
             assert entry["low"] <= entry["mean"] <= entry["high"]
     assert set(board["paired"]) == {"lora-r8", "incumbent"}
@@ -80,10 +86,68 @@ def test_the_scoreboard_is_complete_and_paired(scored, leaderboard):
     assert soundness(board) == []
 
 
+def test_differences_come_with_wins_and_with_how_many_samples_they_take(scored, leaderboard):
+    board = read_scoreboard(leaderboard)
+    base, lora = (read_scores(scored[name].path) for name in ("base", "lora-r8"))
+    pair = board["paired"]["lora-r8"]["psnr"]
+    assert pair["win_rate"] == np.mean(differences(base, lora, "psnr") > 0)
+    assert pair["win_low"] <= pair["win_rate"] <= pair["win_high"]
+    assert pair["notable_diff"] == columns()["psnr"].notable
+    expected = N * (pair["visible_diff"] / pair["notable_diff"]) ** 2
+    assert pair["samples_for_notable"] == max(1, math.ceil(expected - 1e-9))
+    of_the_set = board["paired"]["lora-r8"]["latent_frechet"]
+    assert of_the_set["win_rate"] is None and of_the_set["samples_for_notable"] > 0
+
+
+def test_a_broken_task_is_seen_behind_a_good_mean(scored, leaderboard):
+    board = read_scoreboard(leaderboard)
+    assert set(board["breakdown"]) == {"task", "camera"} and set(board["breakdown"]["task"]) == set(PROMPTS)
+    every = board["breakdown"]["camera"]["top"]
+    assert every["scores"]["base"]["psnr"] == board["scores"]["base"]["psnr"]
+    parts = [entry["paired"]["lora-r8"]["psnr"]["diff"] for entry in board["breakdown"]["task"].values()]
+    assert np.mean(parts) == pytest.approx(board["paired"]["lora-r8"]["psnr"]["diff"])
+    table = pq.read_table(leaderboard.file("breakdown.parquet"))
+    assert table.schema.equals(BREAKDOWN_SCHEMA)
+    one = next(row for row in table.to_pylist() if (row["by"], row["contender"], row["metric"]) == ("camera", "lora-r8", "psnr"))
+    assert (one["diff"], one["diff_low"], one["diff_high"]) == tuple(every["paired"]["lora-r8"]["psnr"][name] for name in ("diff", "low", "high"))
+
+    # An adapter that gains 1 dB on every task but one, where it loses 2.
+    base = read_scores(scored["base"].path)
+    change = np.where(np.array(base.groups["task"]) == PROMPTS[2], -2.0, 1.0) + 0.01 * np.arange(N)
+    episodes = [f"{episode}{place % 2}" for place, episode in enumerate(base.episodes)]
+    base = replace(base, episodes=episodes, values={"psnr": base.values["psnr"]}, replicates={})
+    broken = replace(base, values={"psnr": base.values["psnr"] + change})
+    made = {"breakdown": breakdown({"base": base, "broken": broken}, "base")}
+    assert worse_groups(made) == {"broken": [f"psnr of task {PROMPTS[2]!r}"]}
+
+
+def test_samples_without_a_value_are_left_out_of_that_metric_alone(scored):
+    base = read_scores(scored["base"].path)
+    holes = base.values["psnr"].copy()
+    holes[:3] = np.nan
+    holed = replace(base, values=base.values | {"tse_sift": holes})
+    assert estimates(holed)["tse_sift"].n == N - 3 and estimates(holed)["psnr"].n == N
+    full = replace(base, values=base.values | {"tse_sift": base.values["psnr"]})
+    assert paired(full, holed)["tse_sift"].n == N - 3 and paired(full, holed)["tse_sift"].value == 0
+    nothing = replace(base, values=base.values | {"tse_sift": np.full(N, np.nan)})
+    assert "tse_sift" not in estimates(nothing) and "tse_sift" not in paired(full, nothing)
+
+
+def test_cost_is_by_video_and_by_second_of_video(leaderboard):
+    rows = pq.read_table(leaderboard.file("cost.parquet")).to_pylist()
+    assert [row["contender"] for row in rows] == list(read_scoreboard(leaderboard)["scores"])
+    for row in rows:
+        assert row["videos"] == N and row["device"] == "cpu"
+        assert row["compute_s_per_video_s"] == pytest.approx(row["seconds_per_video"] / (CLIP.frames / FPS))
+        assert row["memory_bytes_per_video_s"] == pytest.approx(row["peak_memory_bytes"] / (3 * CLIP.frames / FPS))
+
+
 def test_an_incumbent_that_is_a_recipes_adapter_is_noted(leaderboard):
     board = read_scoreboard(leaderboard)
     assert board["same_as"] == {"incumbent": "lora-r8"}
-    assert all(entry == {"diff": 0, "low": 0, "high": 0, "n": N, "clusters": EPISODES} for entry in board["paired_incumbent"]["lora-r8"].values())
+    same = {"diff": 0, "low": 0, "high": 0, "n": N, "clusters": EPISODES}
+    assert all(same.items() <= board["paired_incumbent"]["lora-r8"][metric].items() for metric in METRICS)
+    assert board["paired_incumbent"]["lora-r8"]["psnr"]["win_rate"] == 0.5
     assert any("incumbent has the same weights as lora-r8" in note for note in board["notes"])
     assert any(f"{EPISODES} episodes are few" in note for note in board["notes"])
 
@@ -98,7 +162,9 @@ def test_the_table_holds_what_the_scoreboard_says(leaderboard):
         assert row["diff"] == board["paired"].get(row["contender"], {}).get(row["metric"], {}).get("diff")
     assert leaderboard.file("leaderboard.png").read_bytes().startswith(b"\x89PNG")
     assert leaderboard.meta["evaluation_set"] == EVALUATION
-    assert read_manifest(leaderboard.path).files.keys() == {"scoreboard.json", "leaderboard.parquet", "leaderboard.png", "report.html"}
+    assert read_manifest(leaderboard.path).files.keys() == {
+        *("scoreboard.json", "leaderboard.parquet", "breakdown.parquet", "cost.parquet", "leaderboard.png", "report.html")
+    }
 
 
 def test_the_same_leaderboard_is_not_built_twice(world, generated, scored, leaderboard):
@@ -132,7 +198,7 @@ def test_intervals_are_withheld_where_they_would_mean_nothing(world, generated):
     made = build_leaderboard(world.lake, world.profile, DATASET, "single", scores, generated, {"lora-r8": world.adapter})
     board = read_scoreboard(made)
     for entries in (*board["scores"].values(), *board["paired"].values()):
-        assert all(entry["low"] is None and entry["high"] is None and entry["n"] == CLIPS_EACH for entry in entries.values())
+        assert all(entries[metric]["low"] is None and entries[metric]["n"] == CLIPS_EACH for metric in METRICS)
     assert any("All intervals are withheld" in note for note in board["notes"])
     assert "interval withheld" in made.file("report.html").read_text()
 

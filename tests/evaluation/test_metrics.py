@@ -211,10 +211,12 @@ def test_directions():
 
 
 def test_metrics_resolve_and_unavailable_ones_say_why():
-    sample, whole, unavailable = metrics.resolve_metrics(("psnr", "motion", "latent_frechet", "lpips"))
-    assert [metric.name for metric in sample] == ["psnr", "motion"]
-    assert [metric.name for metric in whole] == ["latent_frechet"]
-    assert "LPIPS" in unavailable["lpips"]
-    assert {"psnr", "ssim", "latent_frechet", "motion_ratio", "motion_epe"} == set(metrics.columns())
+    chosen = metrics.resolve_metrics(("psnr", "motion", "latent_frechet", "lpips", "physics"))
+    assert [metric.name for metric in chosen.sample] == ["psnr", "motion"]
+    assert [metric.name for metric in chosen.whole] == ["latent_frechet"]
+    assert [(metric.name, metric.server) for metric in chosen.served] == [("physics", "judge")]
+    assert "LPIPS" in chosen.unavailable["lpips"]
+    pixels = {"psnr", "ssim", "latent_frechet", "motion_ratio", "motion_epe", "tse_sift", "tse_sift_matches"}
+    assert pixels | {"action_consistency", "instruction_following", "physics"} == set(metrics.columns())
     with pytest.raises(UserError, match="'pnsr' is unknown; known are"):
         metrics.resolve_metrics(("pnsr",))

@@ -10,7 +10,8 @@ from cosmos_ops.evaluation.charts import Bar, Line, difference_chart, line_chart
 from cosmos_ops.evaluation.report_clips import PER_KIND, Ranking, choose
 from cosmos_ops.evaluation.report_parts import differences_section
 from tests.browser import CHROMIUM, open_page
-from tests.evaluation.conftest import CLIP, DATASET, EVALUATION, PROMPTS
+from tests.evaluation.conftest import CLIP
+from tests.evaluation.toy_lake import DATASET, EVALUATION, PROMPTS
 
 LOADED = "[...document.querySelectorAll('video')].every((video) => video.readyState === 4 || video.error)"
 VIDEOS = "[...document.querySelectorAll('video')].map((video) => [video.readyState, video.videoWidth, video.error && video.error.message])"
@@ -68,7 +69,17 @@ def test_numbers_lineage_and_honest_notes_are_there(report, world, leaderboard):
     assert f"{board['scores']['lora-r8']['psnr']['mean']:.2f}" in report
     assert f"{board['paired']['lora-r8']['ssim']['diff']:+.3g}" in report
     assert "validation" in report and report.count("<video") == 6 * 3
-    for section in ("Scoreboard", "Side by side", "Film strips", "Against base, paired", "Loss curves", "Cost of generation", "Lineage"):
+    for section in (
+        "Scoreboard",
+        "Side by side",
+        "Film strips",
+        "Against base, paired",
+        "Loss curves",
+        "Cost of generation",
+        "Lineage",
+        "By task",
+        "By camera",
+    ):
         assert report.count(f">{section}</h2>") == 1 and report.count(f">{section}</a>") == 1, section
     # The best, a typical and the worst sample, each with a row of eight moments a source.
     assert report.count('class="strip card"') == 3 and report.count("film strip, ") == 3 * 3 and report.count("<img ") == 3 * 3 * 8

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from cosmos_ops.evaluation.metrics.latent_frechet import frechet_distance
-from cosmos_ops.evaluation.statistics import mean_estimate, resample_weights, set_difference, set_estimate, set_replicates
+from cosmos_ops.evaluation.statistics import (
+    mean_estimate,
+    resample_weights,
+    samples_needed,
+    set_difference,
+    set_estimate,
+    set_replicates,
+    visible_difference,
+    win_estimate,
+)
 
 
 def clusters_of(episodes: int, each: int) -> list[str]:
@@ -117,3 +126,33 @@ def test_set_level_intervals_cover_the_expected_difference():
     expected = np.mean([estimate.value for estimate in found])
     covered = np.mean([estimate.low <= expected <= estimate.high for estimate in found])
     assert covered >= 0.85
+
+
+def test_wins_are_counted_ties_by_half():
+    estimate = win_estimate(np.array([1.0, 2.0, -1.0, 0.0]), clusters_of(4, 1))
+    assert estimate.value == pytest.approx(2.5 / 4) and 0 <= estimate.low < estimate.value < estimate.high <= 1
+
+
+def test_as_many_samples_as_said_show_the_difference_as_often_as_said():
+    """Draw differences of a known size at the size of set that `samples_needed` names: about 80 % of the intervals leave out zero."""
+    rng = np.random.default_rng(3)
+    pilot = mean_estimate(rng.normal(0.0, 1.0, 400), clusters_of(400, 1))
+    needed = samples_needed(pilot, 0.5)
+    assert needed == pytest.approx((2.8016 / 0.5) ** 2, rel=0.15)  # (1.96 + 0.84)^2 s^2 / d^2 = 31
+    shown = sum(mean_estimate(rng.normal(0.5, 1.0, needed), clusters_of(needed, 1), resamples=400).low > 0 for _ in range(300))
+    assert 0.7 <= shown / 300 <= 0.9
+    assert visible_difference(pilot) == pytest.approx(2.8016 / 20, rel=0.15)
+    assert samples_needed(pilot, visible_difference(pilot)) == pytest.approx(400, abs=1)
+
+
+def test_samples_of_one_episode_count_less():
+    rng = np.random.default_rng(4)
+    alike = np.repeat(rng.normal(size=40), 4)
+    assert samples_needed(mean_estimate(alike, clusters_of(40, 4)), 0.5) > 2.5 * samples_needed(mean_estimate(alike, clusters_of(160, 1)), 0.5)
+
+
+def test_what_cannot_be_said_is_not_said():
+    alone = mean_estimate(np.array([1.0, 2.0]), ["only"] * 2)
+    assert visible_difference(alone) is None and samples_needed(alone, 0.5) is None
+    with pytest.raises(ValueError, match="above 0"):
+        samples_needed(alone, 0.0)

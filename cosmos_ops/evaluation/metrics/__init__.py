@@ -7,11 +7,14 @@ the reason, so that they are reported as not available and never replaced by som
 
 import importlib
 import pkgutil
+from dataclasses import dataclass
 
+from cosmos_ops.errors import UserError
 from cosmos_ops.evaluation.metrics.base import (
     Column,
     Metric,
     SampleMetric,
+    ServedMetric,
     SetMetric,
     UnavailableMetric,
     conditioning_pixel_frames,
@@ -20,9 +23,11 @@ from cosmos_ops.evaluation.metrics.base import (
 )
 
 __all__ = [
+    "Chosen",
     "Column",
     "Metric",
     "SampleMetric",
+    "ServedMetric",
     "SetMetric",
     "UnavailableMetric",
     "all_metrics",
@@ -41,22 +46,26 @@ def all_metrics() -> dict[str, Metric]:
     return registered()
 
 
-def resolve_metrics(names: tuple[str, ...]) -> tuple[list[SampleMetric], list[SetMetric], dict[str, str]]:
-    """Split a profile's metric names into per-sample metrics, set-level metrics and the unavailable ones (name -> reason).
+@dataclass(frozen=True)
+class Chosen:
+    """The metrics a profile names, by how they are measured."""
 
-    Raises `UserError` for a name nobody declares.
-    """
-    from cosmos_ops.errors import UserError
+    sample: list[SampleMetric]
+    whole: list[SetMetric]
+    served: list[ServedMetric]
+    unavailable: dict[str, str]
+    """Name -> reason."""
 
+
+def resolve_metrics(names: tuple[str, ...]) -> Chosen:
+    """The metrics of these names. Raises `UserError` for a name nobody declares."""
     known = registered()
     for name in names:
         if name not in known:
             raise UserError(f"evaluation.metrics: {name!r} is unknown; known are {', '.join(sorted(known))}")
     chosen = [known[name] for name in dict.fromkeys(names)]
-    sample = [metric for metric in chosen if isinstance(metric, SampleMetric)]
-    whole = [metric for metric in chosen if isinstance(metric, SetMetric)]
-    unavailable = {metric.name: metric.reason for metric in chosen if isinstance(metric, UnavailableMetric)}
-    return sample, whole, unavailable
+    sample, whole, served = ([metric for metric in chosen if isinstance(metric, kind)] for kind in (SampleMetric, SetMetric, ServedMetric))
+    return Chosen(sample, whole, served, {metric.name: metric.reason for metric in chosen if isinstance(metric, UnavailableMetric)})
 
 
 def columns() -> dict[str, Column]:

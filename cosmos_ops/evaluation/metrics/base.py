@@ -19,6 +19,10 @@ class Column:
     """One sentence for readers of the report."""
     digits: int = 3
     """Decimals shown."""
+    notable: float = 0.1
+    """A difference people would call one, in the units of `goodness`: reports say how many samples it takes to see it."""
+    partial: bool = False
+    """Some samples may have no value (nothing to match, a reply that could not be read); n says how many have."""
 
     def goodness(self, values: np.ndarray) -> np.ndarray:
         """The values turned so that a positive difference is an improvement: v, -v, or -|ln v|."""
@@ -41,7 +45,9 @@ class SampleMetric:
     version: str
     columns: tuple[Column, ...]
     reference: Callable[[np.ndarray, int], Any]
-    measure: Callable[[Any, np.ndarray, int], dict[str, float]]
+    measure: Callable[[Any, np.ndarray, int], dict[str, float | None]]
+    floor: Callable[[Any], dict[str, float | None]] | None = None
+    """What the real video itself scores, from `reference`; shown beside the contenders where a metric has one."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,18 @@ class SetMetric:
 
 
 @dataclass(frozen=True)
+class ServedMetric:
+    """A per-sample metric measured by something this installation may lack: a model trained on the dataset, or an endpoint."""
+
+    name: str
+    version: str
+    columns: tuple[Column, ...]
+    server: Literal["inverse_dynamics", "judge"]
+    reason: str
+    """Why it is not available where the server is absent."""
+
+
+@dataclass(frozen=True)
 class UnavailableMetric:
     """A metric people will look for that cannot be measured here, and why."""
 
@@ -70,7 +88,7 @@ class UnavailableMetric:
     reason: str
 
 
-Metric = SampleMetric | SetMetric | UnavailableMetric
+Metric = SampleMetric | SetMetric | ServedMetric | UnavailableMetric
 _METRICS: dict[str, Metric] = {}
 
 

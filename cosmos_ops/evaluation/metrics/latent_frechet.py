@@ -68,7 +68,7 @@ register(
     SetMetric(
         name="latent_frechet",
         version="1",
-        columns=(Column("latent_frechet", "lower", "", "Distance between the distributions of real and generated latents. Only comparable at equal n.", 4),),
+        columns=(Column("latent_frechet", "lower", "", "Distance between the distributions of real and generated latents. Compare at equal n only.", 4, 0.1),),
         features=pool,
         distance=frechet_distance,
         min_samples=MIN_SAMPLES,

@@ -45,8 +45,8 @@ register(
         name="motion",
         version="1",
         columns=(
-            Column("motion_ratio", "one", "", "Mean optical-flow magnitude, generated over real: below 1 moves too little, above 1 too much.", 3),
-            Column("motion_epe", "lower", "px/frame", "Mean distance between the flow vectors of the generated and the real video.", 3),
+            Column("motion_ratio", "one", "", "Mean optical-flow magnitude, generated over real: below 1 moves too little, above 1 too much.", 3, 0.1),
+            Column("motion_epe", "lower", "px/frame", "Mean distance between the flow vectors of the generated and the real video.", 3, 0.1),
         ),
         reference=_reference,
         measure=_measure,

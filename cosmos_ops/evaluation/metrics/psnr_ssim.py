@@ -53,7 +53,7 @@ register(
     SampleMetric(
         name="psnr",
         version="1",
-        columns=(Column("psnr", "higher", "dB", "How near each generated frame is to the real one, pixel by pixel.", 2),),
+        columns=(Column("psnr", "higher", "dB", "How near each generated frame is to the real one, pixel by pixel.", 2, 0.5),),
         reference=_frames,
         measure=lambda real, generated, first: {"psnr": float(np.mean([psnr(a, b) for a, b in zip(real, generated[first:], strict=True)]))},
     )
@@ -62,7 +62,7 @@ register(
     SampleMetric(
         name="ssim",
         version="1",
-        columns=(Column("ssim", "higher", "", "How much of the local structure of each real frame the generated frame has (1 = the same).", 4),),
+        columns=(Column("ssim", "higher", "", "How much of the local structure of each real frame the generated frame has (1 = the same).", 4, 0.01),),
         reference=_frames,
         measure=lambda real, generated, first: {"ssim": float(np.mean([ssim(a, b) for a, b in zip(real, generated[first:], strict=True)]))},
     )

@@ -8,8 +8,6 @@ _REASONS = {
     "fid": "needs the pretrained Inception v3 network",
     "tse": "temporal Sampson error needs the pretrained SuperPoint and LightGlue networks",
     "cse": "cross-view Sampson error needs the pretrained SuperPoint and LightGlue networks",
-    "instruction_following": "needs a vision-language judge endpoint",
-    "physics": "needs a vision-language judge endpoint",
 }
 
 for _name, _reason in _REASONS.items():
