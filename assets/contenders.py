@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from assets.evaluation_set import evaluation_set
+from assets.inverse_dynamics import inverse_dynamics
 from assets.latents import latents
 from assets.materialize import expected_failures, progress_log, result
 from assets.resources import GpuResource, LakeResource, TrackingResource
 from assets.resources.gpu import POOL
+from assets.resources.secret import SecretResource
 from cosmos_ops.lake import Manifest, read_manifest, require_manifest
 
 BASE = "base"
@@ -26,6 +28,20 @@ def latents_manifest(lake: LakeResource) -> Manifest:
     """The current latents of the profile."""
     folder = lake.heads.require("latents", "materialize `latents` first")
     return require_manifest(lake.lake.root / folder, "the latents", "materialize `latents` again")
+
+
+def servers(lake: LakeResource, judge_key: str | None) -> dict:
+    """What measures metrics that need more than the videos: the inverse dynamics model of the current dataset version, and the profile's judge."""
+    from cosmos_ops.evaluation.inverse_dynamics import InverseDynamics
+    from cosmos_ops.evaluation.judge import Judge
+
+    key, found = lake.heads.get("inverse_dynamics"), {}
+    reader = read_manifest(lake.lake.inverse_dynamics(key)) if key else None
+    if reader is not None and reader.meta["dataset_version"] == lake.heads.get("dataset"):
+        found["inverse_dynamics"] = InverseDynamics(reader)
+    if lake.profile.evaluation.judge is not None:
+        found["judge"] = Judge(lake.profile.evaluation.judge, judge_key)
+    return found
 
 
 def base_revision(lake: LakeResource) -> str:
@@ -63,8 +79,8 @@ def build_contender(name: str, adapter_of: AdapterOf, deps: Sequence, group: str
             lake.heads.update({f"generations/{name}": manifest.path.name})
         return result(manifest, table="videos.parquet", picture="filmstrip.png")
 
-    @dg.asset(key=[name, "scores"], deps=[generations], group_name=group, kinds={"parquet"}, owners=["team:world-models"], code_version="1")
-    def scores(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+    @dg.asset(key=[name, "scores"], deps=[generations, inverse_dynamics], group_name=group, kinds={"parquet"}, owners=["team:world-models"], code_version="1")
+    def scores(context: dg.AssetExecutionContext, lake: LakeResource, judge_key: SecretResource) -> dg.MaterializeResult:
         """Scores per sample, then means with 95 % intervals clustered by episode."""
         from cosmos_ops.evaluation.score import score
 
@@ -75,7 +91,8 @@ def build_contender(name: str, adapter_of: AdapterOf, deps: Sequence, group: str
                 return dg.MaterializeResult(data_version=dg.DataVersion("absent"), metadata={"absent": f"{name} generated nothing in this run"})
             version = lake.heads.require("evaluation_set", "materialize `evaluation_set` first")
             made = require_manifest(lake.lake.generations(key), f"what {name} generated", f"materialize `{name}/generations` again")
-            manifest = score(lake.lake, lake.profile, made, version, latents_manifest(lake), progress_log(context, f"{name}: scores"))
+            progress = progress_log(context, f"{name}: scores")
+            manifest = score(lake.lake, lake.profile, made, version, latents_manifest(lake), progress, servers(lake, judge_key.value or None))
             lake.heads.update({f"scores/{name}": manifest.path.name})
         return result(manifest, table="scores.parquet")
 

@@ -9,6 +9,7 @@ from assets.contenders import base_assets, incumbent_assets
 from assets.dataset import dataset
 from assets.episodes import episodes
 from assets.evaluation_set import evaluation_set
+from assets.inverse_dynamics import inverse_dynamics
 from assets.landing import landing
 from assets.latents import latents
 from assets.leaderboard import build_leaderboard_asset
@@ -36,6 +37,7 @@ defs = dg.Definitions(
         dataset,
         evaluation_set,
         latents,
+        inverse_dynamics,
         *base_assets,
         *incumbent_assets,
         *(asset for recipe in _recipes for asset in build_recipe(recipe)),

@@ -118,21 +118,37 @@ def resources(env: Environment) -> dict[str, Any]:
 
     from assets.resources import GpuResource, LakeResource, SecretResource, TrackingResource, TrainingLauncher
 
-    key_variable = _key_variable(env)
     return {
         "lake": LakeResource(root=str(env.lake_root), profile_name=env.profile_name, recipes_folder=str(env.recipes_folder or "")),
         "tracking": TrackingResource(tracking_uri=env.tracking_uri, artifact_root=env.artifact_root, ui_url=env.mlflow_url),
         "gpu": GpuResource(device_name=env.device, precision_name=env.precision),
         "launcher": TrainingLauncher(),
         # By its name: Dagster stores the settings of resources, and reads a variable only where a step asks for it.
-        "caption_key": SecretResource(value=dg.EnvVar(key_variable) if key_variable and os.environ.get(key_variable) else ""),
+        "caption_key": _secret(SecretResource, _caption_variable(env)),
+        "judge_key": _secret(SecretResource, _judge_variable(env)),
     }
 
 
-def _key_variable(env: Environment) -> str | None:
+def _secret(kind: type, variable: str | None) -> Any:
+    """Resource that holds the value of an environment variable, nothing where none is named or set."""
+    import dagster as dg
+
+    return kind(value=dg.EnvVar(variable) if variable and os.environ.get(variable) else "")
+
+
+def _caption_variable(env: Environment) -> str | None:
     """The variable that the profile names for its captions' endpoint. A profile that cannot be read is the run's to report."""
     try:
         captions = env.profile.captions
     except UserError:
         return None
     return captions.vlm.key_variable if "vlm" in captions.models else None
+
+
+def _judge_variable(env: Environment) -> str | None:
+    """The variable that the profile names for its judge."""
+    try:
+        judge = env.profile.evaluation.judge
+    except UserError:
+        return None
+    return judge.key_variable if judge is not None else None

@@ -21,7 +21,18 @@ def graph():
 
 def test_every_asset_of_the_design_is_there(graph):
     keys = {key.to_user_string() for key in graph.get_all_asset_keys()}
-    model = {"dataset", "evaluation_set", "latents", "leaderboard", "champion", "base/generations", "base/scores", "incumbent/generations", "incumbent/scores"}
+    model = {
+        "dataset",
+        "evaluation_set",
+        "latents",
+        "inverse_dynamics",
+        "leaderboard",
+        "champion",
+        "base/generations",
+        "base/scores",
+        "incumbent/generations",
+        "incumbent/scores",
+    }
     recipes = {f"{name}/{part}" for name in recipe_names() for part in ("adapter", "generations", "scores")}
     assert keys == {*DATA, *model, *recipes}
     assert {"lora-r8", "lora-r32", "dora-r8", "dora-r32"} <= set(recipe_names())

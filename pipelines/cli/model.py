@@ -18,6 +18,7 @@ from pipelines.cli.running import adapt_run, all_assets_run, execute
 from pipelines.environments import Environment, environment, prepare
 
 _SHARED = ("dataset", "evaluation_set", "latents")
+_READER = ["inverse_dynamics"]
 _PARTS = ("adapter", "generations", "scores")
 
 
@@ -45,7 +46,7 @@ def evaluate(arguments, output: Output) -> dict[str, Any]:
     for recipe in recipes:
         heads.require(f"adapters/{recipe}", f"run `cosmos-ops train --recipe {recipe}` first")
     keys = [[name, part] for name in ("base", "incumbent", *recipes) for part in ("generations", "scores")]
-    run_id = _execute(env, output, recipes, [*keys, ["leaderboard"]])
+    run_id = _execute(env, output, recipes, [_READER, *keys, ["leaderboard"]])
     return {"dagster_run_id": run_id, **board(env, output)}
 
 
@@ -67,7 +68,7 @@ def run_model_half(env: Environment, recipes: list[str], output: Output) -> dict
         output.say("this data and these recipes are decided: nothing to do")
     else:
         heads.set(deciding={"inputs": inputs, "before": heads.get("decision")})
-        keys = [[name] for name in _SHARED] + [[name, part] for name in ("base", "incumbent") for part in ("generations", "scores")]
+        keys = [[name] for name in _SHARED] + [_READER] + [[name, part] for name in ("base", "incumbent") for part in ("generations", "scores")]
         keys += [[recipe, part] for recipe in recipes for part in _PARTS] + [["leaderboard"], ["champion"]]
         run_id = _execute(env, output, recipes, keys)
         # Recorded after the fact: a new drop that came in meanwhile changes the inputs, and the next call sees it.
