@@ -114,7 +114,6 @@ def prepare(env: Environment) -> None:
 
 def resources(env: Environment) -> dict[str, Any]:
     """Resource instances of this environment, by the names assets ask for."""
-    import dagster as dg
 
     from assets.resources import GpuResource, LakeResource, SecretResource, TrackingResource, TrainingLauncher
 
