@@ -101,7 +101,8 @@ def measure(
                         reader = open_log(root)
                         verdicts = judge(reader, reader.episodes(), profile)
                     compare(scores, verdicts, planted, f"{robot} {fmt} seed {seed} plan {plan}")
-                    print(f"{robot} {fmt} seed {seed} plan {plan} done", file=sys.stderr, flush=True)
+                    so_far = {fault: (score.found, score.planted, score.false) for fault, score in sorted(scores.faults.items())}
+                    print(f"{robot} {fmt} seed {seed} plan {plan}: (found, planted, false) so far {so_far}", file=sys.stderr, flush=True)
     return scores
 
 
