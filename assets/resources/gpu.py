@@ -24,6 +24,9 @@ class GpuResource(dg.ConfigurableResource):
 
     def memory_gb(self) -> float | None:
         """Size of that device in GB, which training plans its memory by; None on a CPU."""
-        from cosmos_ops.training.memory import device_memory_gb
+        device = self.device()
+        if not device.startswith("cuda"):
+            return None
+        import torch
 
-        return device_memory_gb(self.device())
+        return torch.cuda.get_device_properties(torch.device(device)).total_memory / 1e9
