@@ -134,7 +134,8 @@ def _widen_captions(df: "pd.DataFrame") -> "pd.DataFrame":
     tasks, texts = df["task"].nunique(dropna=False), df["caption"].nunique()
     df["several"] = bool(texts > 1 or tasks == 1)
     # One text for every clip of a drop with one task: right where the task is the caption, odd where each clip was looked at.
-    df["own"] = bool(texts > 1 or len(df) < 3 or (df["captioner"] == "task").all())
+    told = "captioner" not in df or (df["captioner"] == "task").all()
+    df["own"] = bool(texts > 1 or len(df) < 3 or told)
     return df
 
 

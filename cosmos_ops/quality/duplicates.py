@@ -43,8 +43,11 @@ def fingerprint(luma: np.ndarray) -> Print:
     return Print(look, motion, content, np.clip(np.rint(around * _STEPS), -128, 127).astype(np.int8))
 
 
-def copies(prints: list[Print], most: float) -> dict[int, tuple[int, bool]]:
+def copies(prints: list[Print], most: float, episodes: list[int] | None = None) -> dict[int, tuple[int, bool]]:
     """Place of a copy -> (place of the earliest recording that it repeats, whether it is the same to the pixel).
+
+    `episodes` tells which episode each recording is of: two cameras of one episode may look alike, as a stereo pair does; only the very same
+    pixels make one of them a copy.
 
     Two recordings look the same where they differ by less than `most` of what moves in them. A scene that is the same in all of them therefore does
     not make copies, the way the robot moves does. A shift of three samples is allowed for.
@@ -64,7 +67,8 @@ def copies(prints: list[Print], most: float) -> dict[int, tuple[int, bool]]:
         distance = squares[rows, None] + squares[None] - 2 * flat[rows] @ flat.T
         for row, column in zip(*np.nonzero(distance < reach[rows, None]), strict=True):
             later, earlier = int(row) + start, int(column)
-            if earlier < later and later not in found and earlier not in found and _alike(prints[earlier], prints[later], most):
+            together = episodes is not None and episodes[earlier] == episodes[later]
+            if earlier < later and not together and later not in found and earlier not in found and _alike(prints[earlier], prints[later], most):
                 found[later] = (earlier, False)
     return found
 

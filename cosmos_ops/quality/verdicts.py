@@ -89,7 +89,7 @@ def _episode_problems(episode: Episode, profile: Profile, known: set[str]) -> li
 def _without_copies(episodes: list[Episode], jobs: list, verdicts: list[CameraVerdict], most: float) -> list[CameraVerdict]:
     """Accepted cameras that show what an earlier one shows are rejected; fingerprints are let go of."""
     compared = [number for number, verdict in enumerate(verdicts) if verdict.accepted and verdict.print is not None]
-    found = copies([verdicts[number].print for number in compared], most)
+    found = copies([verdicts[number].print for number in compared], most, [jobs[number][0] for number in compared])
     verdicts = [replace(verdict, print=None) for verdict in verdicts]
     for copy, (original, exact) in found.items():
         number, (place, camera) = compared[copy], jobs[compared[original]]

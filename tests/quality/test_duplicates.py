@@ -39,3 +39,10 @@ def test_a_copy_of_a_copy_leads_to_the_first():
     found = copies([fingerprint(luma) for luma in films], MOST)
     assert found.keys() == {1, 2} and {place for place, _ in found.values()} <= {0, 1}
     assert copies([], MOST) == {}
+
+
+def test_a_stereo_pair_is_no_copy():
+    films = [film(0), film(0) + 1, film(0)]
+    prints = [fingerprint(luma) for luma in films]
+    assert copies(prints, MOST, [0, 0, 1]) == {2: (0, True)}
+    assert copies(prints, MOST, [0, 1, 2]) == {1: (0, False), 2: (0, True)}

@@ -16,7 +16,7 @@ def test_a_fault_that_is_not_found_and_one_that_is_not_there_are_counted():
     from cosmos_ops.logs.base import Problem
     from cosmos_ops.quality.camera import CameraVerdict
     from cosmos_ops.quality.verdicts import EpisodeVerdict
-    from tests.quality.test_telemetry import episode
+    from tests.quality.test_telemetry_signals import episode
 
     front = CameraVerdict("front", (Problem("frozen", "nothing moves", "front"),))
     verdicts = [EpisodeVerdict(episode(index), (), (front,)) for index in range(2)]

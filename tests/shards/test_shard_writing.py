@@ -61,11 +61,13 @@ def test_other_settings_lie_elsewhere(sharded, profile):
 
 
 def count_in_grey(log: Path, fps: int) -> Path:
-    """Replace the videos below `log`: frame number n of a file is grey all over, 5 levels brighter than number n - 1."""
-    for path in log.rglob("*.mp4"):
+    """Replace the videos below `log`: frame number n of a file is 5 levels brighter on average than number n - 1. Each file has stripes of its own width."""
+    for number, path in enumerate(sorted(log.rglob("*.mp4"))):
         with av.open(str(path)) as container:
             count = container.streams.video[0].frames
-        write_video(path, np.repeat(30 + 5 * np.arange(count, dtype=np.uint8), 96 * 128 * 3).reshape(count, 96, 128, 3), fps)
+        stripes = np.where(np.arange(128) // (8 << number) % 2, 16, -16)
+        grey = 30 + 5 * np.arange(count)
+        write_video(path, np.broadcast_to((grey[:, None, None, None] + stripes[None, None, :, None]), (count, 96, 128, 3)).astype(np.uint8), fps)
     return log
 
 
