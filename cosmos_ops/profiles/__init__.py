@@ -196,9 +196,9 @@ class ShardSettings:
 class DatasetSettings:
     """What a dataset version takes of the lake's clips."""
 
-    near_duplicate_bits: int | None = 24
+    near_duplicate_bits: int | None = 20
     """A clip whose likeness (256 bits) differs in at most so many from that of an earlier drop's clip is left out; None keeps all but exact copies.
-    Measured: copies at another crf, codec or size differ in up to 11, other windows and episodes of one real scene in 42 or more."""
+    Measured: copies at another crf, codec or size differ in up to 11, other windows and episodes of one scene in 30 or more."""
 
 
 @dataclass(frozen=True)
