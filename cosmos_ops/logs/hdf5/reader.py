@@ -185,8 +185,9 @@ class HDF5Reader:
             outcome=facts.outcome,
             robot=self.mapping.robot or facts.robot,
             problems=tuple(problems),
-            state_names=self._names(group, self._series(group)[0], state.shape[1]),
-            action_names=self._names(group, self._series(group)[1], action.shape[1]),
+            # Without rows a source may be broken; then there is nothing to name.
+            state_names=self._names(group, self._series(group)[0], state.shape[1]) if frames else (),
+            action_names=self._names(group, self._series(group)[1], action.shape[1]) if frames else (),
         )
 
     def _names(self, group: "h5py.Group", sources: tuple[str, ...], width: int) -> tuple[str, ...]:
