@@ -17,7 +17,8 @@ from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake, locked, write_json
 from cosmos_ops.logs.drops import REGISTRATION, Drop, checked_name, load_drop, register_drop, slug
-from cosmos_ops.logs.remote_files import RemoteFile, RemoteLog, Unreachable, is_remote, list_remote, read_from
+from cosmos_ops.logs.remote_files import RemoteFile, RemoteLog, is_remote, list_remote
+from cosmos_ops.logs.remote_system import Unreachable, read_from
 from cosmos_ops.progress import Progress, silent
 
 ORIGIN = "origin.json"
@@ -134,7 +135,7 @@ def _go_on(log: RemoteLog, file: RemoteFile, part: Path, told: Callable[[int], N
 def _append(log: RemoteLog, file: RemoteFile, part: Path, start: int, told: Callable[[int], None]) -> None:
     with open(part, "ab" if start else "wb") as out:
         size = start
-        for content in read_from(log, file, start, _CHUNK_BYTES):
+        for content in read_from(log.system, log.url, file.place, file.size_bytes, start, _CHUNK_BYTES):
             out.write(content)
             size += len(content)
             told(size)

@@ -1,9 +1,8 @@
-"""What lies at a URL, through fsspec: every file of a log with its size, and its bytes from any place on.
+"""What lies at a URL: every file of a log, with its size and what tells its versions apart.
 
 Whoever keeps the log is not trusted with where its files go: names that lead out of it, links and pipes are refused.
 """
 
-import contextlib
 import html
 import re
 from collections.abc import Iterator
@@ -16,10 +15,10 @@ from cosmos_ops.errors import UserError
 from cosmos_ops.hashing import digest
 from cosmos_ops.logs.mapping import NAME
 from cosmos_ops.logs.paths import is_plain
+from cosmos_ops.logs.remote_system import WEB, asking, connect
 from cosmos_ops.logs.spelling import plain
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*(::[a-z0-9+.:-]*)?://")
-_WEB = ("http://", "https://")
 _MARKS = (
     "ETag",
     "etag",
@@ -36,10 +35,6 @@ _MARKS = (
     "created",
 )
 _MOST_FILES, _MOST_DEPTH = 1_000_000, 16
-
-
-class Unreachable(Exception):
-    """The other side did not answer as it should; trying again may help. The message says what in one line."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,7 @@ def list_remote(url: str) -> RemoteLog:
 
     Raises `UserError` where the protocol is unknown or its package is missing, nothing is there, or a name is no plain path; `Unreachable`.
     """
-    system, root = _connected(url)
+    system, root = connect(url)
     system.invalidate_cache()
     with asking(url):
         if not _is_folder(system, root, url):
@@ -103,78 +98,8 @@ def list_remote(url: str) -> RemoteLog:
     return RemoteLog(url, None, tuple(sorted(files, key=lambda file: file.name)), system)
 
 
-@contextlib.contextmanager
-def asking(url: str) -> Iterator[None]:
-    """Turns what goes wrong with the other side into `UserError` where it will stay so, else into `Unreachable`."""
-    try:
-        yield
-    except (UserError, Unreachable):
-        raise
-    except FileNotFoundError as error:
-        cause = error.__cause__  # of the web, fsspec calls everything not found
-        status = getattr(cause, "status", 404)
-        if isinstance(cause, OSError) or status >= 500:
-            raise Unreachable(_reason(cause)) from None
-        if status in (401, 403):
-            raise UserError(f"{url} may not be read (status {status}); make it readable, or download it and give the folder") from None
-        raise UserError(f"{url} does not exist ({_reason(error)}); give the URL of a log folder or file") from None
-    except PermissionError as error:
-        raise UserError(f"{url} may not be read ({_reason(error)}); check the credentials that its protocol's package uses") from None
-    except ImportError as error:
-        raise UserError(f"{url} needs a package that is not installed: {_reason(error)}") from None
-    except Exception as error:  # each protocol's package has failures of its own, most of them of the network
-        raise Unreachable(_reason(error)) from None
-
-
-def read_from(log: RemoteLog, file: RemoteFile, start: int, chunk_bytes: int) -> Iterator[bytes]:
-    """The file's bytes from `start` on, in parts. Raises `UserError`, `Unreachable`, and `ValueError` where it can only be read from its beginning."""
-    web = log.url.startswith(_WEB)
-    # A stream in one answer, where nothing is to be skipped: not every web server gives parts.
-    options = {"block_size": 0} if web and start == 0 else {}
-    try:
-        with asking(log.url), log.system.open(file.place, "rb", **options) as stream:
-            if start == 0:
-                while content := stream.read(chunk_bytes):
-                    yield content
-            for place in range(start, file.size_bytes if start else 0, chunk_bytes):
-                yield _part(stream, place, min(chunk_bytes, file.size_bytes - place), first=place == start)
-    except _OnlyFromTheStart:
-        raise ValueError(f"{file.name} can only be read from its beginning") from None
-
-
-class _OnlyFromTheStart(UserError):
-    pass
-
-
-def _part(stream, place: int, size: int, first: bool) -> bytes:
-    """Exactly what is asked for: fsspec fetches a file whole where more is."""
-    try:
-        stream.seek(place)
-        return stream.read(size)
-    except ValueError:  # what fsspec raises where a server or a stream gives no parts
-        if first:
-            raise _OnlyFromTheStart from None
-        raise
-
-
-def _connected(url: str):
-    import fsspec
-    from fsspec.registry import known_implementations
-
-    protocol = re.split(r"::|://", url)[0]
-    options = {"headers": {"Accept-Encoding": "identity"}} if url.startswith(_WEB) else {}  # packed on the way, sizes could not be compared
-    try:
-        return fsspec.core.url_to_fs(url, **options)
-    except ImportError:
-        package = str(known_implementations.get(protocol, {}).get("class", protocol)).partition(".")[0]
-        package = {"fsspec": "aiohttp" if protocol in ("http", "https") else "fsspec"}.get(package, package)
-        raise UserError(f"{url} needs the package {package}, which is not installed; pip install {package}") from None
-    except (ValueError, OSError, TypeError, RuntimeError) as error:
-        raise UserError(f"{url} is no URL that can be read ({_reason(error)}); known protocols are s3, gs, http, https, file and others of fsspec") from None
-
-
 def _is_folder(system, root: str, url: str) -> bool:
-    if not url.startswith(_WEB):
+    if not url.startswith(WEB):
         if not system.exists(root):
             raise FileNotFoundError(root)
         return system.isdir(root)
@@ -182,7 +107,7 @@ def _is_folder(system, root: str, url: str) -> bool:
 
 
 def _one_file(url: str, system, root: str) -> RemoteLog:
-    name = unquote(PurePosixPath(root).name) if url.startswith(_WEB) else PurePosixPath(root).name
+    name = unquote(PurePosixPath(root).name) if url.startswith(WEB) else PurePosixPath(root).name
     beside = f"{root}.{NAME}"
     places = [(name, root), *([(f"{name}.{NAME}", beside)] if system.exists(beside) else [])]
     files = tuple(_facts(system, _checked(own, url), {**system.info(place), "name": place}, url) for own, place in places)
@@ -200,7 +125,7 @@ def _walk(system, root: str, url: str) -> Iterator[tuple[str, dict]]:
             place = str(entry["name"])
             if place.rstrip("/") == folder.rstrip("/"):
                 continue
-            if url.startswith(_WEB) and ("?" in place.removeprefix(above) or "#" in place.removeprefix(above)):
+            if url.startswith(WEB) and ("?" in place.removeprefix(above) or "#" in place.removeprefix(above)):
                 continue  # a listing's links that sort it
             name = _below(place, above, url)
             if name is None:
@@ -219,7 +144,7 @@ def _walk(system, root: str, url: str) -> Iterator[tuple[str, dict]]:
 def _below(place: str, above: str, url: str) -> str | None:
     """The name below the log's folder, None for a hidden one."""
     name = place.removeprefix(above).strip("/") if place.startswith(above) or not above.strip("/") else "../" + place
-    return _checked(html.unescape(unquote(name)) if url.startswith(_WEB) else name, url)
+    return _checked(html.unescape(unquote(name)) if url.startswith(WEB) else name, url)
 
 
 def _checked(name: str, url: str) -> str | None:
@@ -238,7 +163,3 @@ def _facts(system, name: str, entry: dict, url: str) -> RemoteFile:
         entry = {**system.info(entry["name"]), "name": entry["name"]}
     size, mark = entry.get("size"), next((f"{key} {entry[key]}" for key in _MARKS if entry.get(key) is not None), "")
     return RemoteFile(name, entry["name"], int(size) if size is not None else None, mark)
-
-
-def _reason(error: BaseException) -> str:
-    return plain(" ".join(str(error).split()))[:200] or type(error).__name__

@@ -17,7 +17,7 @@ from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import file_sha256
 from cosmos_ops.lake import Lake
 from cosmos_ops.logs import open_log
-from cosmos_ops.profiles import CaptionSettings, QualitySettings
+from cosmos_ops.profiles import CaptionSettings
 from cosmos_ops.shards.decode import decode_clip
 from cosmos_ops.shards.read import iterate_shard, read_clip, read_video
 from cosmos_ops.shards.tar import MODE, OWNER, Sample, read_extent, write_tar
