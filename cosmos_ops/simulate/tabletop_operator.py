@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosmos_ops.simulate.hands import Tremor, minimum_jerk
 from cosmos_ops.simulate.tabletop_scene import GRIPPER_MAX_OPENING_M, TRAY_FLOOR_M, Scene, in_tray, solve_joints, tool_position
 
 HOVER_M = 0.115
@@ -14,6 +15,8 @@ _GRIPPER_SPEED = 4.5
 _GRASP_REACH_M = 0.024
 _TOOL_RADIUS_M = 0.016
 _FUMBLE_SHARE = 0.2
+_SWAY = np.array([0.003, 0.003, 0.0012, 0.02])
+"""Size of the slowest part of the tremor: m, then rad."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,7 @@ class _Waypoint:
 def operate(scene: Scene, rng: np.random.Generator, frames: int, fps: float) -> Motion:
     """Do the scene's task in exactly `frames` frames."""
     times, poses, grips = _timeline(_script(scene, rng), rng, frames / fps)
-    tremor = _Tremor(rng)
+    tremor = Tremor(rng, _SWAY, shake=(0.6, 0.4))
     world = _World(scene, _pose_at(times, poses, 0.0))
     rows = []
     for frame in range(frames):
@@ -56,18 +59,6 @@ def operate(scene: Scene, rng: np.random.Generator, frames: int, fps: float) -> 
     joints, gripper, action, things = zip(*rows, strict=True)
     missed = np.linalg.norm(things[-1][0, :2] - scene.goal_m)
     return Motion(np.stack(joints), np.array(gripper), np.stack(action), np.stack(things), bool(missed < 0.05))
-
-
-class _Tremor:
-    """Slow sway and faster shake of a hand, sums of sines: about 3 mm."""
-
-    def __init__(self, rng: np.random.Generator):
-        self._hz = rng.uniform((0.3, 0.7, 1.5), (0.6, 1.2, 2.5), (4, 3))
-        self._phase = rng.uniform(0, 2 * np.pi, (4, 3))
-        self._size = np.array([0.003, 0.003, 0.0012, 0.02])[:, None] * np.array([1.0, 0.6, 0.4])
-
-    def at(self, time_s: float) -> np.ndarray:
-        return (self._size * np.sin(2 * np.pi * self._hz * time_s + self._phase)).sum(axis=1)
 
 
 class _World:
@@ -182,11 +173,11 @@ def _timeline(points: list[_Waypoint], rng: np.random.Generator, total_s: float)
 
 
 def _pose_at(times: np.ndarray, poses: np.ndarray, time_s: float) -> np.ndarray:
-    """Minimum-jerk interpolation between waypoints (Flash and Hogan 1985): 10 u^3 - 15 u^4 + 6 u^5."""
+    """Minimum-jerk interpolation between waypoints."""
     after = int(np.searchsorted(times, time_s, side="right"))
     if after == 0:
         return poses[0].copy()
     if after >= len(times):
         return poses[-1].copy()
     u = (time_s - times[after - 1]) / (times[after] - times[after - 1])
-    return poses[after - 1] + (poses[after] - poses[after - 1]) * (10 * u**3 - 15 * u**4 + 6 * u**5)
+    return poses[after - 1] + (poses[after] - poses[after - 1]) * minimum_jerk(u)

@@ -11,7 +11,7 @@ from mcap_ros2.decoder import DecoderFactory
 
 from cosmos_ops.logs import open_log
 from cosmos_ops.simulate.mcap_writer import write_ros2_mcap
-from cosmos_ops.simulate.tabletop import CAMERAS, FPS, ROBOT, record_episode
+from cosmos_ops.simulate.tabletop import CAMERAS, FPS, ROBOT
 
 TOPICS = {
     "/task": "std_msgs/msg/String",
@@ -22,15 +22,9 @@ TOPICS = {
 
 
 @pytest.fixture(scope="module")
-def recordings():
-    made = [record_episode(3, episode, height_px=64, width_px=96, frames=24 + 2 * episode) for episode in range(2)]
-    return [made[0], replace(made[1], succeeded=False)]
-
-
-@pytest.fixture(scope="module")
-def root(recordings, tmp_path_factory):
+def root(two_recordings, tmp_path_factory):
     path = tmp_path_factory.mktemp("bags")
-    write_ros2_mcap(path, ROBOT, iter(recordings))
+    write_ros2_mcap(path, ROBOT, iter(two_recordings))
     return path
 
 
@@ -55,8 +49,8 @@ def stamp_ns(message):
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
 
-def test_every_row_and_frame_is_a_message(root, recordings):
-    for episode, recording in enumerate(recordings):
+def test_every_row_and_frame_is_a_message(root, two_recordings):
+    for episode, recording in enumerate(two_recordings):
         found, summary = read(bag(root, episode))
         assert {channel.topic: summary.schemas[channel.schema_id].name for channel in summary.channels.values()} == TOPICS
         assert [message.data for _, _, message in found["/task"]] == [recording.task]
@@ -71,9 +65,9 @@ def test_every_row_and_frame_is_a_message(root, recordings):
                 assert np.abs(seen.astype(int) - frame).mean() < 4
 
 
-def test_stamps_are_the_recordings_clock_and_messages_are_heard_a_little_later(root, recordings):
+def test_stamps_are_the_recordings_clock_and_messages_are_heard_a_little_later(root, two_recordings):
     first = []
-    for episode, recording in enumerate(recordings):
+    for episode, recording in enumerate(two_recordings):
         found, _ = read(bag(root, episode))
         start = stamp_ns(found["/joint_states"][0][2])
         first.append(start)
@@ -88,8 +82,8 @@ def test_stamps_are_the_recordings_clock_and_messages_are_heard_a_little_later(r
     assert first[1] - first[0] == 600 * 10**9
 
 
-def test_a_camera_keeps_its_own_clock_and_rate(recordings, tmp_path):
-    recording = recordings[0]
+def test_a_camera_keeps_its_own_clock_and_rate(two_recordings, tmp_path):
+    recording = two_recordings[0]
     twice = np.repeat(recording.frames["front"], 2, axis=0)
     taken = 0.02 + np.arange(len(twice)) / (2 * FPS)
     own = replace(recording, frames={**recording.frames, "front": twice}, frame_times_s={"front": 5.0 + taken}, arrival_times_s={"front": taken})
@@ -103,8 +97,8 @@ def test_a_camera_keeps_its_own_clock_and_rate(recordings, tmp_path):
     assert np.abs(np.array([heard - start for heard, _, _ in front]) / 1e9 - taken).max() < 0.02
 
 
-def test_metadata_says_what_the_bag_holds(root, recordings):
-    for episode, recording in enumerate(recordings):
+def test_metadata_says_what_the_bag_holds(root, two_recordings):
+    for episode, recording in enumerate(two_recordings):
         path = bag(root, episode)
         told = yaml.safe_load(path.with_name("metadata.yaml").read_text())["rosbag2_bagfile_information"]
         _, summary = read(path)
@@ -120,27 +114,27 @@ def test_metadata_says_what_the_bag_holds(root, recordings):
     assert "license: apache-2.0" in (root / "README.md").read_text()
 
 
-def test_raw_pictures_are_the_pictures(recordings, tmp_path):
-    write_ros2_mcap(tmp_path, ROBOT, recordings[:1], raw_images=True)
+def test_raw_pictures_are_the_pictures(two_recordings, tmp_path):
+    write_ros2_mcap(tmp_path, ROBOT, two_recordings[:1], raw_images=True)
     found, _ = read(bag(tmp_path, 0))
-    for camera, frames in recordings[0].frames.items():
+    for camera, frames in two_recordings[0].frames.items():
         messages = [message for _, _, message in found[f"/camera/{camera}/image_raw"]]
         assert {(message.height, message.width, message.encoding, message.step) for message in messages} == {(64, 96, "rgb8", 96 * 3)}
         assert np.array_equal(np.stack([np.frombuffer(message.data, np.uint8).reshape(64, 96, 3) for message in messages]), frames)
 
 
-def test_equal_recordings_give_equal_bytes(root, recordings, tmp_path):
-    write_ros2_mcap(tmp_path, ROBOT, [*recordings, recordings[0]], copies={2: 0})
+def test_equal_recordings_give_equal_bytes(root, two_recordings, tmp_path):
+    write_ros2_mcap(tmp_path, ROBOT, [*two_recordings, two_recordings[0]], copies={2: 0})
     for episode in (0, 1):
         assert bag(tmp_path, episode).read_bytes() == bag(root, episode).read_bytes()
         assert bag(tmp_path, episode).with_name("metadata.yaml").read_bytes() == bag(root, episode).with_name("metadata.yaml").read_bytes()
     assert bag(tmp_path, 2).read_bytes() == bag(root, 0).read_bytes(), "a copy repeats the clock too"
 
 
-def test_the_projects_reader_agrees(root, recordings):
+def test_the_projects_reader_agrees(root, two_recordings):
     log = open_log(root)
     assert (log.info().robot, log.info().licence) == ("tabletop-arm", "Apache-2.0")
-    for episode, recording in zip(log.episodes(), recordings, strict=True):
+    for episode, recording in zip(log.episodes(), two_recordings, strict=True):
         assert (episode.frames, episode.task) == (recording.length, recording.task)
         assert episode.fps == pytest.approx(FPS, abs=0.01)
         # A JointState names its joints, so the reader puts them in the order of their names.

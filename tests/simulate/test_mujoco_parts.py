@@ -19,26 +19,13 @@ from cosmos_ops.simulate.arms.kinematics import Solver, tool_rotation
 from cosmos_ops.simulate.arms.props import Container, Thing
 from cosmos_ops.simulate.arms.scene import compose, sample_surroundings
 from cosmos_ops.simulate.arms.tasks import Outcome, Task, achieved, sample_task
-from cosmos_ops.simulate.rendering import package_folder, use_backend
+from cosmos_ops.simulate.rendering import package_folder
 from cosmos_ops.simulate.robots import ROBOTS, simulator
 
 GREY = (0.5, 0.5, 0.5)
 BLOCK = Thing("block", "red", (0.025, 0.025, 0.025), (0.1, 0.0, 0.0))
 OTHER = Thing("block", "blue", (0.025, 0.025, 0.025), (-0.1, 0.0, 0.0))
 every_robot = pytest.mark.parametrize("robot", [ALOHA, FETCH, FRANKA], ids=lambda robot: robot.name)
-
-
-@pytest.fixture
-def mujoco():
-    try:
-        for package in ("gym_aloha", "gymnasium_robotics"):
-            package_folder(package)
-        use_backend()
-    except UserError as reason:
-        pytest.skip(str(reason))
-    import mujoco
-
-    return mujoco
 
 
 def scene(robot: Embodiment, kind: str, episode: int = 0):

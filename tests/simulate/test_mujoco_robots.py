@@ -9,28 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cosmos_ops.errors import UserError
 from cosmos_ops.simulate.arms.aloha import ALOHA
 from cosmos_ops.simulate.arms.episode import SECONDS, simulate
 from cosmos_ops.simulate.arms.fetch import FETCH
 from cosmos_ops.simulate.arms.franka import FRANKA
-from cosmos_ops.simulate.rendering import package_folder, use_backend
 from cosmos_ops.simulate.robots import simulator
 
 ROBOTS = {"aloha": ALOHA, "fetch": FETCH, "franka": FRANKA}
 EPISODES = range(10)
 FILMED_FRAMES = 36
+pytestmark = pytest.mark.usefixtures("mujoco")
 every_robot = pytest.mark.parametrize("name", ROBOTS)
-
-
-@pytest.fixture(autouse=True)
-def opengl():
-    try:
-        for package in ("gym_aloha", "gymnasium_robotics"):
-            package_folder(package)
-        use_backend()
-    except UserError as reason:
-        pytest.skip(str(reason))
 
 
 @cache

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_ops.simulate.arms.embodiment import Embodiment
-from cosmos_ops.simulate.arms.hand import SLIPS, Hand, Segment, ease
+from cosmos_ops.simulate.arms.hand import SLIPS, Hand, Segment
 from cosmos_ops.simulate.arms.kinematics import Solver
 from cosmos_ops.simulate.arms.operator import Operator
 from cosmos_ops.simulate.arms.scene import compose, sample_surroundings
 from cosmos_ops.simulate.arms.tasks import Task, achieved, sample_task
 from cosmos_ops.simulate.arms.world import World
+from cosmos_ops.simulate.hands import minimum_jerk
 from cosmos_ops.simulate.recording import Recording
 from cosmos_ops.simulate.rendering import camera_film, use_backend
 
@@ -139,5 +140,5 @@ class _Wishes:
             self._start_s, self._end_s = self._end_s, self._end_s + segment.seconds
             self._to = [(segment.poses.get(arm, pose), segment.grips.get(arm, grip)) for arm, (pose, grip) in enumerate(self._from)]
         part = 1.0 if self.over else (time_s - self._start_s) / (self._end_s - self._start_s)
-        smooth = ease(part)
+        smooth = minimum_jerk(part)
         return [(a + (b - a) * smooth, g + (h - g) * part) for (a, g), (b, h) in zip(self._from, self._to, strict=True)]

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosmos_ops.simulate.hands import Tremor
+
 _PAUSE_SHARE, _OVERSHOOT_SHARE, _MISS_SHARE = 0.15, 0.3, 0.2
 SLIPS = ("grasp", "goal")
 """What goes wrong unnoticed: the thing is missed, or it is brought to the wrong place."""
@@ -32,13 +34,11 @@ class Hand:
         self._rng = rng
         self._pace = pace * float(rng.uniform(0.9, 1.1))
         self.slip = slip
-        self._hz = rng.uniform((0.3, 0.7, 1.5), (0.6, 1.2, 2.5), (6, 3))
-        self._phase = rng.uniform(0, 2 * np.pi, (6, 3))
-        self._size = _SWAY[:, None] * np.array([1.0, 0.6, 0.35]) * float(rng.uniform(0.6, 1.3))
+        self._tremor = Tremor(rng, _SWAY, shake=(0.6, 0.35), unrest=(0.6, 1.3))
 
     def tremor(self, time_s: float) -> np.ndarray:
-        """[6] displacement of a tool pose: slow sway and faster shake, sums of sines, about 3 mm."""
-        return (self._size * np.sin(2 * np.pi * self._hz * time_s + self._phase)).sum(axis=1)
+        """[6] displacement of a tool pose, about 3 mm."""
+        return self._tremor.at(time_s)
 
     def seconds(self, usual_s: float) -> float:
         """How long something takes this time."""
@@ -66,9 +66,3 @@ class Hand:
         """[2] a horizontal error of any direction."""
         angle = self._rng.uniform(0, 2 * np.pi)
         return float(self._rng.uniform(least_m, most_m)) * np.array([np.cos(angle), np.sin(angle)])
-
-
-def ease(part: float) -> float:
-    """Minimum-jerk progress from 0 to 1 (Flash and Hogan 1985): 10 u^3 - 15 u^4 + 6 u^5."""
-    u = min(max(part, 0.0), 1.0)
-    return 10 * u**3 - 15 * u**4 + 6 * u**5
