@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cosmos_ops.errors import UserError
-from cosmos_ops.profiles import load_profile
+from cosmos_ops.profiles import load_profile, profile_names
 from cosmos_ops.recipes import Recipe, recipe_hash, recipe_names, recipe_to_json, resolve_recipe
 from cosmos_ops.settings import build
 
@@ -33,6 +33,13 @@ def test_built_in_recipes_are_the_published_one(name, method, rank):
     assert (recipe.weight_decay, recipe.clip_norm, recipe.text_dropout, recipe.shift) == (0.001, 1.0, 0.2, 5.0)
     assert recipe.conditioning_probabilities == {1: 0.5, 2: 0.5}
     assert recipe.targets is None
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_a_built_in_profile_is_whole(name):
+    profile = load_profile(name)
+    assert profile.name == name
+    assert [resolve_recipe(recipe, profile).name for recipe in profile.recipes] == list(profile.recipes)
 
 
 def test_a_profile_overrides_every_recipe():
