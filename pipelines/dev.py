@@ -12,6 +12,7 @@ import urllib.request
 from dataclasses import replace
 
 from pipelines.environments import DAGSTER_PORT, LOOPBACK, MLFLOW_PORT, PROJECT, Environment, environment, prepare
+from pipelines.instance import open_instance
 
 _START_S = 120.0
 
@@ -22,6 +23,7 @@ def main() -> int:
     dagster_port, mlflow_port = _port(env.dagster_port, DAGSTER_PORT), _port(env.mlflow_port, MLFLOW_PORT)
     mlflow_url = f"http://{LOOPBACK}:{mlflow_port}" if not env.tracking_uri.startswith("http") else env.tracking_uri
     prepare(replace(env, mlflow_url=mlflow_url))
+    open_instance(env).dispose()
     processes: dict[str, subprocess.Popen] = {}
     # A plain kill stops the servers as Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
@@ -70,12 +72,21 @@ def _stop(processes: dict[str, subprocess.Popen]) -> None:
             os.killpg(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + 15
     for process in processes.values():
-        try:
-            process.wait(timeout=max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        # The leader's children, code servers and runs, may take longer than it does.
+        while _lives(process) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _lives(process: subprocess.Popen) -> bool:
+    """Whether anything is left of a process's group."""
+    process.poll()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, 0)
+        return True
+    return False
 
 
 def _port(named: int | None, wanted: int) -> int:

@@ -12,6 +12,7 @@ from cosmos_ops.shards.validated import is_validated
 from pipelines.cli.output import Output
 from pipelines.cli.running import execute, ingest_run
 from pipelines.environments import Environment, environment, prepare
+from pipelines.instance import open_instance
 
 
 def inspect(arguments, output: Output) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def ingest_drop(env: Environment, path: Path | str, name: str | None, output: Ou
         drop, new = register_remote(lake, path, name, allow_mixed, output.progress)
     else:
         drop, new = register_drop(lake, path, name, copy=copy, allow_mixed=allow_mixed)
-    instance = dg.DagsterInstance.get()
+    instance = open_instance(env)
     _add_partition(instance, drop.name)
     unchanged = not new and is_validated(lake, drop.name, profile.data_fingerprint)
     if unchanged:

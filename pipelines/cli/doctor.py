@@ -110,9 +110,9 @@ def _disk(env: Environment) -> list[Finding]:
 
 
 def _dagster(env: Environment) -> list[Finding]:
-    import dagster as dg
+    from pipelines.instance import open_instance
 
-    instance = dg.DagsterInstance.get()
+    instance = open_instance(env)
     runs = instance.get_runs_count()
     return [Finding("dagster", True, f"{env.dagster_home}, {runs} runs, {len(instance.get_dynamic_partitions('drops'))} drops as partitions")]
 

@@ -16,6 +16,7 @@ from pipelines.cli.board import print_board
 from pipelines.cli.output import Output
 from pipelines.cli.running import adapt_run, all_assets_run, execute
 from pipelines.environments import Environment, environment, prepare
+from pipelines.instance import open_instance
 
 _SHARED = ("dataset", "evaluation_set", "latents")
 _READER = ["inverse_dynamics"]
@@ -167,4 +168,4 @@ def _ready(arguments) -> tuple[Environment, list[str]]:
 
 def _execute(env: Environment, output: Output, recipes: list[str], keys: list[list[str]]) -> str:
     job = adapt_run if set(recipes) <= set(env.profile.recipes) else all_assets_run
-    return execute(dg.DagsterInstance.get(), job, output, {"cosmos/half": "model"}, [dg.AssetKey(key) for key in keys])
+    return execute(open_instance(env), job, output, {"cosmos/half": "model"}, [dg.AssetKey(key) for key in keys])

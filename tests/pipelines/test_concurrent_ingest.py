@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 
 import dagster as dg
 import pytest
 
 from tests.fixtures.lerobot_factory import write_lerobot
+from tests.pipelines.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -45,3 +48,12 @@ def test_one_drop_twice_at_once_is_made_once(home, log):
     assert told[0] == {**told[1], "unchanged": told[0]["unchanged"]} and told[0]["clips"] == 12
     leftover = [path for path in home.lake.rglob("*") if ".tmp-" in path.name or ".part-" in path.name]
     assert not leftover and home.json("verify")["ok"]
+
+
+def test_a_new_home_is_opened_by_several_processes_at_once(home):
+    opens = "from pipelines.environments import environment, prepare; from pipelines.instance import open_instance; env = environment(); prepare(env); "
+    opens += "print(open_instance(env).get_runs_count())"
+    started = [subprocess.Popen([sys.executable, "-c", opens], env=home.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate(timeout=300)[0] for process in started] == ["0\n"] * 4
+    with dg.DagsterInstance.from_config(str(home.path / "dagster")) as instance:
+        assert instance.get_runs_count() == 0
