@@ -1,6 +1,8 @@
 """`train --plan`, `merge` and `export`: no run, no registry; called in this process."""
 
 import json
+import os
+from unittest.mock import patch
 
 import pytest
 
@@ -13,11 +15,10 @@ from pipelines.cli import main
 
 
 @pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
+def cli(tmp_path, capsys):
     """The command line in a home of its own; returns exit code, JSON and stderr."""
-    monkeypatch.setenv("COSMOS_HOME", str(tmp_path / "home"))
-    for name in ("COSMOS_PROFILE", "COSMOS_RECIPES", "COSMOS_LAKE"):
-        monkeypatch.delenv(name, raising=False)
+    # The command line sets variables for its subprocesses, so the whole environment is put back.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COSMOS_", "DAGSTER_", "MLFLOW_"))}
 
     def call(*arguments: str):
         try:
@@ -27,7 +28,8 @@ def cli(tmp_path, monkeypatch, capsys):
         told = capsys.readouterr()
         return code, json.loads(told.out.splitlines()[-1]) if told.out else None, told.err
 
-    return call
+    with patch.dict(os.environ, {**kept, "COSMOS_HOME": str(tmp_path / "home")}, clear=True):
+        yield call
 
 
 def test_a_plan_needs_nothing_and_writes_nothing(cli, tmp_path):

@@ -21,7 +21,7 @@ def state(home) -> list:
 
 def test_a_drop_goes_in_once(home, log):
     first = home.json("ingest", str(log))
-    assert first == {"drop": "monday", "unchanged": False, "episodes": 6, "clips": 12, "shards": 1, "quarantined": []}
+    assert first == {"drop": "monday", "unchanged": False, "episodes": 6, "clips": 12, "shards": 1, "quarantined": [], "bad_stretches": []}
     before = state(home)
     second = home.json("ingest", str(log))
     assert second == {**first, "unchanged": True}

@@ -17,7 +17,7 @@ from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import file_sha256
 from cosmos_ops.lake import Lake
 from cosmos_ops.logs import open_log
-from cosmos_ops.profiles import CaptionSettings
+from cosmos_ops.profiles import CaptionSettings, QualitySettings
 from cosmos_ops.shards.decode import decode_clip
 from cosmos_ops.shards.read import iterate_shard, read_clip, read_video
 from cosmos_ops.shards.tar import MODE, OWNER, Sample, read_extent, write_tar
@@ -78,7 +78,7 @@ def counted(frames: np.ndarray) -> list[int]:
 
 def test_clips_show_the_frames_nearest_in_time_with_their_actions(tmp_path):
     log = count_in_grey(write_lerobot(tmp_path / "log", episodes=2), 10)
-    profile = small_profile()
+    profile = small_profile(quality=QualitySettings(max_blur=1.0))
     lake = ready_for_shards(tmp_path / "lake", log, profile)
     manifest = write_shards(lake, "toy", profile)
     episodes = {episode.index: episode for episode in open_log(log).episodes()}
@@ -220,7 +220,7 @@ def test_a_clip_without_a_caption_is_named(tmp_path):
 def test_several_episodes_in_one_video_file_and_a_slow_source(tmp_path):
     """LeRobot v3.0 at 5 frames a second: each frame once, at its own rate, from the right part of the file."""
     log = count_in_grey(write_lerobot(tmp_path / "log", version="v3.0", episodes=2, frames=20, fps=5), 5)
-    profile = small_profile()
+    profile = small_profile(quality=QualitySettings(max_blur=1.0))
     lake = ready_for_shards(tmp_path / "lake", log, profile)
     manifest = write_shards(lake, "toy", profile)
     for row in index_of(manifest):
