@@ -11,7 +11,7 @@ from cosmos_ops.progress import Progress, silent
 from cosmos_ops.simulate.drops import MARKER, write_drop
 from cosmos_ops.simulate.faults import Planted
 
-ROBOT, HEIGHT_PX, WIDTH_PX, CRF, SEED = "aloha", 96, 160, 23, 0
+ROBOT, HEIGHT_PX, WIDTH_PX, CRF, SEED = "aloha", 96, 160, 25, 0
 DROPS = (
     ("demo-monday", "lerobot-v2.1", 42, ("too_short", "frozen", "truncated_video", "missing_video")),
     ("demo-tuesday", "lerobot-v3.0", 28, ("too_short", "black", "frozen")),
