@@ -7,7 +7,7 @@ the rows are usable and worth a look. Plain values only, so that reading this co
 from dataclasses import dataclass, field
 from typing import Any
 
-from cosmos_ops.captions.refusal import PATTERN as REFUSAL
+from cosmos_ops.chat.refusal import PATTERN as REFUSAL
 
 ERROR, WARNING = "error", "warning"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cosmos_ops.captions.template import template_fields
 from cosmos_ops.captions.vlm.prompt import read_prompt
+from cosmos_ops.chat.settings import ChatSettings
 from cosmos_ops.errors import UserError
 from cosmos_ops.hashing import digest
 from cosmos_ops.settings import build, read_yaml
@@ -112,36 +113,11 @@ class TelemetrySettings:
 
 
 @dataclass(frozen=True)
-class VlmSettings:
-    """A vision model behind an OpenAI-compatible endpoint, and how it is asked."""
+class VlmSettings(ChatSettings):
+    """The vision model that captions come from."""
 
-    base_url: str = ""
-    """What comes before `/chat/completions`, `https://host/v1` mostly."""
-    model: str = ""
-    key_variable: str | None = None
-    """Name of the environment variable that holds the key; None sends none."""
     prompt: str = "rubric"
     """A text in `cosmos_ops/captions/vlm/prompts`, or the path of one, from the profile's folder."""
-    frames: int = 4
-    """Pictures shown of a clip, evenly spread from its first to its last frame."""
-    image_px: int = 512
-    """Longer side of a picture."""
-    answer_tokens: int = 300
-    extra: dict[str, object] = field(default_factory=dict)
-    """More fields of the request; null takes one out (`{max_tokens: null, max_completion_tokens: 300}`)."""
-    workers: int = 4
-    """Requests under way at a time."""
-    timeout_s: float = 60.0
-    """From connecting to the answer's last byte."""
-    retries: int = 5
-    backoff_s: float = 1.0
-    """Wait before the first retry; doubled each time, shortened at random by up to half."""
-    max_requests: int | None = None
-    """A run stops before it sends more; retries count."""
-    max_total_tokens: int | None = None
-    """A run stops once the endpoint reported this many tokens, prompts included."""
-    dollars_per_million_prompt_tokens: float | None = None
-    dollars_per_million_answer_tokens: float | None = None
 
     def produced_by(self) -> dict[str, object]:
         """The settings that an answer depends on; the prompt by its content."""
@@ -215,33 +191,14 @@ class GenerationSettings:
 
 
 @dataclass(frozen=True)
-class JudgeSettings:
-    """A vision-language model behind an OpenAI-compatible endpoint that scores generated videos (vLLM with Cosmos-Reason or Qwen-VL, for one)."""
+class JudgeSettings(ChatSettings):
+    """The vision model that scores generated videos (vLLM with Cosmos-Reason or Qwen-VL, for one)."""
 
-    base_url: str
-    """What comes before `/chat/completions`."""
-    model: str
-    key_variable: str | None = None
-    """Name of the environment variable that holds the key; None sends none."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """One reply each, at temperature 0; a sample's score is their mean."""
     frames: int = 8
-    """Pictures shown of a video, evenly spread from its first to its last frame."""
-    image_px: int = 512
-    """Longer side of a picture, at most."""
     answer_tokens: int = 1024
-    extra: dict[str, object] = field(default_factory=dict)
-    """More fields of the request; null takes one out."""
-    workers: int = 4
-    """Requests under way at a time."""
     timeout_s: float = 120.0
-    retries: int = 5
-    backoff_s: float = 1.0
-    """Wait before the first retry; doubled each time, shortened at random by up to half."""
-    max_requests: int | None = None
-    """A contender's scoring stops before it sends more; retries count."""
-    dollars_per_million_prompt_tokens: float | None = None
-    dollars_per_million_answer_tokens: float | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One reply each; a sample's score is their mean."""
 
 
 @dataclass(frozen=True)
@@ -326,13 +283,10 @@ def _validate(profile: Profile, path: Path) -> None:
     )
     judge = profile.evaluation.judge
     if judge is not None:
-        counts = ("frames", "image_px", "answer_tokens", "workers", "timeout_s")
         checks += (
             (bool(judge.base_url and judge.model), "evaluation.judge needs base_url and model"),
-            (all(getattr(judge, name) > 0 for name in counts), f"evaluation.judge: {', '.join(counts)} must be positive"),
-            (judge.retries >= 0 and judge.backoff_s >= 0, "evaluation.judge.retries and backoff_s cannot be negative"),
             (len(judge.seeds) > 0, "evaluation.judge.seeds names no seed"),
-            (judge.max_requests is None or judge.max_requests > 0, "evaluation.judge.max_requests must be positive"),
+            *((False, f"evaluation.judge{fault}") for fault in judge.faults()),
         )
     for fine, message in checks:
         if not fine:
@@ -341,18 +295,13 @@ def _validate(profile: Profile, path: Path) -> None:
 
 def _validate_captions(captions: CaptionSettings, path: Path) -> None:
     vlm, telemetry = captions.vlm, captions.telemetry
-    positive = ("frames", "image_px", "answer_tokens", "workers", "timeout_s")
-    limits = ("max_requests", "max_total_tokens")
     checks = (
         (captions.max_tokens > 0, "captions.max_tokens must be positive"),
         (telemetry.joint_unit in (None, "rad", "deg"), f"captions.telemetry.joint_unit is {telemetry.joint_unit!r}; use rad or deg"),
         (telemetry.length_unit in (None, "m", "cm", "mm"), f"captions.telemetry.length_unit is {telemetry.length_unit!r}; use m, cm or mm"),
         (telemetry.gripper_closed in (None, "low", "high"), f"captions.telemetry.gripper_closed is {telemetry.gripper_closed!r}; use low or high"),
         (set(telemetry.axes) <= DIRECTIONS and len(telemetry.axes) in (0, 3), f"captions.telemetry.axes needs three of {', '.join(sorted(DIRECTIONS))}"),
-        (all(getattr(vlm, name) > 0 for name in positive), f"captions.vlm: {', '.join(positive)} must be positive"),
-        (vlm.image_px >= 32, "captions.vlm.image_px must be at least 32"),
-        (vlm.retries >= 0 and vlm.backoff_s >= 0, "captions.vlm.retries and backoff_s cannot be negative"),
-        (all(getattr(vlm, name) is None or getattr(vlm, name) > 0 for name in limits), f"captions.vlm: {' and '.join(limits)} must be positive"),
+        *((False, f"captions.vlm{fault}") for fault in vlm.faults()),
     )
     for fine, message in checks:
         if not fine:

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from cosmos_ops.captions.refusal import is_refusal
 from cosmos_ops.captions.vlm.pictures import key_times_s
 from cosmos_ops.captions.write import caption_drop
+from cosmos_ops.chat.refusal import is_refusal
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import Lake
 from cosmos_ops.profiles import CaptionSettings, Profile, VlmSettings, load_profile

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from cosmos_ops.captions.vlm.endpoint import Answer
+from cosmos_ops.chat.endpoint import Answer
 from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake, write_json
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from cosmos_ops.captions.source import with_episodes
 from cosmos_ops.captions.vlm.answers import Answers, answer_key
-from cosmos_ops.captions.vlm.asking import Asker, Spent, Stopped
-from cosmos_ops.captions.vlm.endpoint import Endpoint, NoAnswer
 from cosmos_ops.captions.vlm.pictures import key_frames, key_times_s
 from cosmos_ops.captions.vlm.prompt import filled, read_prompt
+from cosmos_ops.chat.asking import Asker, Spent, Stopped
+from cosmos_ops.chat.endpoint import NoAnswer
+from cosmos_ops.chat.request import request
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import Lake
 from cosmos_ops.logs import Episode, LogReader, UnreadableVideo
@@ -51,7 +52,7 @@ def vlm_captions(
     if settings.key_variable and not key:
         raise UserError(f"captions.vlm.key_variable names {settings.key_variable}, which is not set; set it, or leave the setting out")
     answers, prompt, asked = Answers(lake), read_prompt(settings.prompt), {**settings.produced_by(), "version": VERSION}
-    asker = Asker(Endpoint(settings.base_url, settings.timeout_s, key), settings)
+    asker = Asker(settings, key, "captions.vlm", " and run again")
     captions: dict[str, str] = {}
     keys, waiting, tokens = [], [], [0, 0]
     for clip in clips:
@@ -122,9 +123,11 @@ def _caption(
     camera = next(camera for camera in question.episode.cameras if camera.name == clip["camera"])
     try:
         pictures = key_frames(reader, question.episode, camera, clip, geometry, settings.frames, settings.image_px)
-        answer = asker.ask(_request(settings, question.prompt, pictures))
-    except NoAnswer:
-        return None
+        answer = asker.ask(request(settings, question.prompt, pictures))
+    except NoAnswer as error:
+        if error.refusal:
+            return None
+        failure = asker.failed(error)
     except UnreadableVideo as error:
         where = f"episode {clip['index']}, camera {clip['camera']}, from {clip['frame_times_s'][0]:.2f} s"
         remedy = "mend or leave out that video in a copy of the drop and ingest the copy under a new name"
@@ -139,12 +142,6 @@ def _caption(
     raise failure
 
 
-def _request(settings: VlmSettings, prompt: str, pictures: list[str]) -> dict[str, Any]:
-    content = [{"type": "text", "text": prompt}, *({"type": "image_url", "image_url": {"url": url}} for url in pictures)]
-    fields = {"model": settings.model, "messages": [{"role": "user", "content": content}], "max_tokens": settings.answer_tokens, "temperature": 0}
-    return {name: value for name, value in (fields | settings.extra).items() if value is not None}
-
-
 def _video_sha256(source: Drop, clip: dict) -> str:
     """Hash of the file that a clip's pixels come from; of the whole drop where no single file is named."""
     name = clip["video"].partition("::")[0]
@@ -153,7 +150,6 @@ def _video_sha256(source: Drop, clip: dict) -> str:
 
 def _cost(spent: Spent, kept: int, tokens: list[int], settings: VlmSettings) -> dict[str, Any]:
     """Of this run, and tokens of all captions, those kept from earlier runs included."""
-    prices = (settings.dollars_per_million_prompt_tokens, settings.dollars_per_million_answer_tokens)
     cost: dict[str, Any] = {
         "model": settings.model,
         "requests": spent.requests,
@@ -162,6 +158,7 @@ def _cost(spent: Spent, kept: int, tokens: list[int], settings: VlmSettings) -> 
         "answer_tokens": spent.answer_tokens,
         "tokens_of_all_captions": sum(tokens) + spent.tokens,
     }
-    if None not in prices:
-        cost["dollars"] = round((spent.prompt_tokens * prices[0] + spent.answer_tokens * prices[1]) / 1e6, 4)
+    dollars = settings.dollars(spent.prompt_tokens, spent.answer_tokens)
+    if dollars is not None:
+        cost["dollars"] = dollars
     return cost

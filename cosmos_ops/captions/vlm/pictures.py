@@ -1,16 +1,10 @@
 """Key frames of a clip as the endpoint takes them."""
 
-import base64
-
-import cv2
-import numpy as np
-
+from cosmos_ops.chat.request import data_url
 from cosmos_ops.logs.base import Camera, Episode, LogReader
 from cosmos_ops.profiles import ClipGeometry
 from cosmos_ops.video.resample import nearest_frames
 from cosmos_ops.video.transform import FrameFitter
-
-_JPEG_QUALITY = 88
 
 
 def key_times_s(frame_times_s: list[float], count: int) -> list[float]:
@@ -27,10 +21,4 @@ def key_frames(reader: LogReader, episode: Episode, camera: Camera, clip: dict, 
     scale = longer_px / max(geometry.height, geometry.width)
     fitter = FrameFitter(*(max(2, 2 * round(side * scale / 2)) for side in (geometry.height, geometry.width)), geometry.fit)
     frames = reader.decode(episode, camera, max(0.0, times_s[0] - margin_s), times_s[-1] + margin_s, threads=1)
-    return [_data_url(fitter.rgb(frame.image)) for frame in nearest_frames(frames, times_s)]
-
-
-def _data_url(image: np.ndarray) -> str:
-    fine, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    assert fine, image.shape
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}"
+    return [data_url(fitter.rgb(frame.image)) for frame in nearest_frames(frames, times_s)]

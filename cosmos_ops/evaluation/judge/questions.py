@@ -1,6 +1,5 @@
 """From a video to the request a judge gets."""
 
-import base64
 import functools
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cosmos_ops.chat.request import data_url, request
 from cosmos_ops.evaluation.samples import spread
 from cosmos_ops.hashing import digest
 from cosmos_ops.profiles import JudgeSettings
-
-_JPEG_QUALITY = 90
 
 
 @functools.cache
@@ -25,16 +23,7 @@ def question(name: str, prompt: str, frames: np.ndarray, fps: float, settings: J
     """A chat request about a video, uint8 [T, H, W, 3]: temperature 0, the rubric, then pictures in the order of time."""
     shown = spread(list(frames), settings.frames)
     words = rubric(name).format(frames=len(shown), seconds=f"{(len(frames) - 1) / fps:.1f}", prompt=prompt)
-    pictures = [{"type": "image_url", "image_url": {"url": _data_url(_fitted(frame, settings.image_px))}} for frame in shown]
-    request = {
-        "model": settings.model,
-        "temperature": 0,
-        "seed": seed,
-        "max_tokens": settings.answer_tokens,
-        "messages": [{"role": "user", "content": [{"type": "text", "text": words}, *pictures]}],
-    }
-    merged = request | settings.extra
-    return {field: value for field, value in merged.items() if value is not None}
+    return request(settings, words, [data_url(_fitted(frame, settings.image_px)) for frame in shown], seed=seed)
 
 
 def rubrics_version(settings: JudgeSettings) -> str:
@@ -49,9 +38,3 @@ def _fitted(frame: np.ndarray, longer_px: int) -> np.ndarray:
     if scale >= 1:
         return frame
     return cv2.resize(frame, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
-
-
-def _data_url(frame: np.ndarray) -> str:
-    done, jpeg = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    assert done, frame.shape
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"

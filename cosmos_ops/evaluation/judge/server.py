@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_ops.evaluation.judge.asking import Asker
+from cosmos_ops.chat.asking import Asker
+from cosmos_ops.chat.endpoint import NoAnswer
 from cosmos_ops.evaluation.judge.questions import question, rubrics_version
 from cosmos_ops.evaluation.judge.replies import parse_score
 from cosmos_ops.evaluation.served import Served, Task, Values
@@ -34,7 +35,7 @@ class Judge:
 
     def measure(self, task: Task, progress: Progress) -> Served:
         """Raises `WorkFailed` where the endpoint does not answer, `UserError` for an address that is none."""
-        asker, folder = Asker(self.settings, self._key), task.lake.judge_answers()
+        asker, folder = Asker(self.settings, self._key, "evaluation.judge", ", or leave evaluation.judge out"), task.lake.judge_answers()
         scores: dict[tuple[str, str], list[int]] = {}
         counts = {"replies": 0, "unparsable": 0, "cached": 0}
         with concurrent.futures.ThreadPoolExecutor(self.settings.workers) as pool:
@@ -64,7 +65,13 @@ class Judge:
                 raise
         values: Values = {sample.sample_key: {column: _mean(scores[sample.sample_key, column]) for column in task.columns} for sample in task.samples}
         spent = asker.spent
-        cost = {"requests": spent.requests, "prompt_tokens": spent.prompt_tokens, "answer_tokens": spent.answer_tokens, "dollars": spent.dollars(self.settings)}
+        dollars = self.settings.dollars(spent.prompt_tokens, spent.answer_tokens)
+        cost = {
+            "requests": spent.requests,
+            "prompt_tokens": spent.prompt_tokens,
+            "answer_tokens": spent.answer_tokens,
+            "dollars": dollars,
+        }
         return Served(values, about={"model": self.settings.model, **counts, **cost})
 
     def _jobs(self, task: Task) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -82,8 +89,10 @@ def _answered(asker: Asker, folder: Path, request: dict[str, Any]) -> tuple[str 
         return json.loads(path.read_text())["text"], True
     except (OSError, ValueError, LookupError, TypeError):
         pass  # not asked yet, or the file was damaged: asked again
-    answer = asker.ask(request)
-    text = None if answer is None else answer.text
+    try:
+        text = asker.ask(request).text
+    except NoAnswer:
+        text = None
     write_json(path, {"text": text})
     return text, False
 

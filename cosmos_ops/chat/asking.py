@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from cosmos_ops.captions.vlm.endpoint import Answer, Endpoint, NoAnswer
+from cosmos_ops.chat.endpoint import Answer, Endpoint, NoAnswer
+from cosmos_ops.chat.settings import ChatSettings
 from cosmos_ops.errors import WorkFailed
-from cosmos_ops.profiles import VlmSettings
 
 _LONGEST_WAIT_S = 60.0
 _LONGEST_ASKED_S = 600.0
@@ -18,7 +18,7 @@ _REFUSALS = 2
 
 
 class Stopped(Exception):
-    """Another clip's failure ended the run while this one waited."""
+    """Another question's failure ended the run while this one waited."""
 
 
 @dataclass
@@ -35,10 +35,12 @@ class Spent:
 
 
 class Asker:
-    """Asks for many threads at a time."""
+    """Asks for many threads at a time. `setting` is where the profile says how, `remedy` what a failure's message advises beside mending the endpoint."""
 
-    def __init__(self, endpoint: Endpoint, settings: VlmSettings):
-        self._endpoint, self._settings = endpoint, settings
+    def __init__(self, settings: ChatSettings, key: str | None, setting: str, remedy: str):
+        """Raises `UserError` for an address or a key that is none."""
+        self._endpoint, self._settings = Endpoint(settings.base_url, settings.timeout_s, key, setting), settings
+        self._setting, self._remedy = setting, remedy
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._pause_until_s = 0.0
         self.spent = Spent()
@@ -51,7 +53,7 @@ class Asker:
         """The answer to one chat request.
 
         Raises `WorkFailed` where the endpoint gives none after `retries` more tries or the budget is spent, `NoAnswer` where the model refuses this
-        one, `Stopped` after `stop`.
+        one or has nothing to say, `Stopped` after `stop`.
         """
         refusals = 0
         for attempt in range(self._settings.retries + 1):
@@ -65,7 +67,9 @@ class Asker:
                 if error.refusal and (refusals >= _REFUSALS or attempt == self._settings.retries):
                     raise
                 if not error.passing or attempt == self._settings.retries:
-                    raise self._failed(error, attempt + 1) from None
+                    if error.silence:
+                        raise
+                    raise self.failed(error, attempt + 1) from None
                 self._put_off(error, attempt)
                 continue
             self._count_tokens(answer.prompt_tokens, answer.answer_tokens)
@@ -77,7 +81,7 @@ class Asker:
         wait_s = min(_LONGEST_WAIT_S, self._settings.backoff_s * 2.0**attempt) * random.uniform(0.5, 1.0)
         if error.after_s is not None:
             if error.after_s > _LONGEST_ASKED_S:
-                raise self._failed(NoAnswer(f"{error}, and asks to wait {error.after_s:.0f} s", False), attempt + 1)
+                raise self.failed(NoAnswer(f"{error}, and asks to wait {error.after_s:.0f} s", False), attempt + 1)
             with self._lock:
                 self._pause_until_s = max(self._pause_until_s, time.monotonic() + error.after_s)
         if self._stop.wait(wait_s):
@@ -95,9 +99,9 @@ class Asker:
         limits = self._settings
         with self._lock:
             if limits.max_requests is not None and self.spent.requests >= limits.max_requests:
-                raise WorkFailed(f"the budget is spent: {self.spent.requests} requests were sent (captions.vlm.max_requests); raise it, or run again")
+                raise WorkFailed(f"the budget is spent: {self.spent.requests} requests were sent ({self._setting}.max_requests); raise it, or run again")
             if limits.max_total_tokens is not None and self.spent.tokens >= limits.max_total_tokens:
-                raise WorkFailed(f"the budget is spent: {self.spent.tokens} tokens were used (captions.vlm.max_total_tokens); raise it, or run again")
+                raise WorkFailed(f"the budget is spent: {self.spent.tokens} tokens were used ({self._setting}.max_total_tokens); raise it, or run again")
             self.spent.requests += 1
 
     def _count_tokens(self, prompt: int, answer: int) -> None:
@@ -105,6 +109,7 @@ class Asker:
             self.spent.prompt_tokens += prompt
             self.spent.answer_tokens += answer
 
-    def _failed(self, error: NoAnswer, tries: int) -> WorkFailed:
+    def failed(self, error: NoAnswer, tries: int = 1) -> WorkFailed:
+        """The line for somebody who must act."""
         where, model = self._settings.base_url, self._settings.model
-        return WorkFailed(f"{model} at {where} gives no caption: {error}{f', {tries} tries' if tries > 1 else ''}; mend that and run again")
+        return WorkFailed(f"{model} at {where} gives no answer: {error}{f', {tries} tries' if tries > 1 else ''}; mend that{self._remedy}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from cosmos_ops.captions.refusal import is_refusal
+from cosmos_ops.chat.refusal import is_refusal
 from cosmos_ops.errors import UserError
 
 MOST_ANSWER_BYTES = 4 << 20
@@ -28,7 +28,7 @@ _TAGS = re.compile(r"^\s*<answer>(.*?)(</answer>)?\s*$", re.DOTALL)
 
 @dataclass(frozen=True)
 class Answer:
-    """A caption and what it cost."""
+    """A model's words and what they cost."""
 
     text: str
     prompt_tokens: int
@@ -36,9 +36,9 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """No caption came back; the message says why in one line, without the key."""
+    """Nothing of use came back; the message says why in one line, without the key."""
 
-    def __init__(self, why: str, passing: bool, after_s: float | None = None, tokens: tuple[int, int] = (0, 0), refusal: bool = False):
+    def __init__(self, why: str, passing: bool, after_s: float | None = None, tokens: tuple[int, int] = (0, 0), refusal: bool = False, silence: bool = False):
         super().__init__(why)
         self.passing = passing
         """Whether asking again may help."""
@@ -47,7 +47,9 @@ class NoAnswer(Exception):
         self.tokens = tokens
         """Of the prompt and of the answer, where it was answered all the same."""
         self.refusal = refusal
-        """The model answered, but not with a caption."""
+        """The model answered, but not what it was asked."""
+        self.silence = silence
+        """The model answered, and said nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,19 @@ class Endpoint:
     base_url: str
     timeout_s: float
     key: str | None = field(default=None, repr=False)
+    setting: str = "captions.vlm"
+    """Where the profile says all this, for messages."""
 
     def __post_init__(self):
         parts, port = urlsplit(self.base_url), 0
         with contextlib.suppress(ValueError):
             port = parts.port or 1
         if parts.scheme not in ("http", "https") or not parts.hostname or not port:
-            raise UserError("captions.vlm.base_url is no http:// or https:// address; write what comes before /chat/completions")
+            raise UserError(f"{self.setting}.base_url is no http:// or https:// address; write what comes before /chat/completions")
         if parts.username or parts.password or parts.query:
-            raise UserError("captions.vlm.base_url holds a user, a password or a query; name the variable that holds the key as captions.vlm.key_variable")
+            raise UserError(f"{self.setting}.base_url holds a user, a password or a query; name the variable that holds the key as {self.setting}.key_variable")
         if self.key is not None and not (self.key.isascii() and self.key.isprintable() and self.key.strip() == self.key and self.key):
-            raise UserError("the key for captions.vlm is empty or holds a space at an end, a line break or a letter that no header can carry; set it again")
+            raise UserError(f"the key for {self.setting} is empty or holds a space at an end, a line break or a letter that no header can carry; set it again")
 
     def ask(self, request: dict[str, Any]) -> Answer:
         """Send a chat request. Raises `NoAnswer`."""
@@ -97,7 +101,7 @@ class Endpoint:
             raise NoAnswer(self._late(), True)
         if response.status != 200:
             raise self._refused(response, content)
-        return _read(content)
+        return _read(content, self.setting)
 
     def _headers(self) -> dict[str, str]:
         key = {"Authorization": f"Bearer {self.key}"} if self.key else {}
@@ -116,9 +120,9 @@ class Endpoint:
         said = self._plain(_message(content))
         status = f"HTTP {response.status}{f' ({said})' if said else ''}"
         if response.status in (401, 403):
-            return NoAnswer(f"{status}: the key is refused; set the variable that captions.vlm.key_variable names", False)
+            return NoAnswer(f"{status}: the key is refused; set the variable that {self.setting}.key_variable names", False)
         if 300 <= response.status < 400:
-            return NoAnswer(f"HTTP {response.status}: the endpoint has moved; give its present address as captions.vlm.base_url", False)
+            return NoAnswer(f"HTTP {response.status}: the endpoint has moved; give its present address as {self.setting}.base_url", False)
         return NoAnswer(status, response.status in _PASSING, _seconds(response.getheader("Retry-After")))
 
     def _plain(self, text: str) -> str:
@@ -127,7 +131,7 @@ class Endpoint:
         return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:200]
 
 
-def _read(content: bytes) -> Answer:
+def _read(content: bytes, setting: str) -> Answer:
     if len(content) > MOST_ANSWER_BYTES:
         raise NoAnswer(f"the answer has more than {MOST_ANSWER_BYTES >> 20} MB", False)
     try:
@@ -144,18 +148,18 @@ def _read(content: bytes) -> Answer:
         text = " ".join(part["text"] for part in text if isinstance(part, dict) and isinstance(part.get("text"), str))
     text = _bare(text) if isinstance(text, str) else ""
     if refusal or ending == "content_filter" or is_refusal(text):
-        raise NoAnswer("the model refuses to describe the clip", True, tokens=tokens, refusal=True)
+        raise NoAnswer("the model refuses", True, tokens=tokens, refusal=True)
     if ending == "length":
         text = text[: max(text.rfind(". "), text.rfind("! "), text.rstrip().rfind(".")) + 1]
         if not text:
-            raise NoAnswer("the answer was cut before a sentence ended; raise captions.vlm.answer_tokens", False, tokens=tokens)
+            raise NoAnswer(f"the answer was cut before a sentence ended; raise {setting}.answer_tokens", False, tokens=tokens, silence=True)
     if not text:
-        raise NoAnswer("the answer is empty", True, tokens=tokens)
+        raise NoAnswer("the answer is empty", True, tokens=tokens, silence=True)
     return Answer(text, *tokens)
 
 
 def _bare(text: str) -> str:
-    """The caption without thoughts, answer tags and quotation marks around it."""
+    """The text without thoughts, answer tags and quotation marks around it."""
     text = _THINKING.sub("", text)
     tagged = _TAGS.match(text)
     text = " ".join((tagged[1] if tagged else text).split())
