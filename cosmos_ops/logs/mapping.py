@@ -5,6 +5,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,7 +15,7 @@ from cosmos_ops.settings import build
 NAME = "cosmos-drop.yaml"
 _MOST_BYTES = 64_000
 _MOST_DEPTH = 3
-_FPS = (0.01, 10_000.0)
+_SLOWEST_FPS, _FASTEST_FPS = 0.01, 10_000.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class Mapping:
     action: tuple[str, ...] = ()
     swap_red_blue: bool = False
     """True for recorders that handed RGB pictures to an encoder that takes BGR: their files show red as blue."""
+
+
+def usable_rate(value: Any) -> float | None:
+    """A number of frames a second that something can be done with, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _SLOWEST_FPS <= value <= _FASTEST_FPS:
+        return None
+    return float(value)
 
 
 def mapping_path(root: Path) -> Path:
@@ -98,7 +106,7 @@ def _check(mapping: Mapping, path: Path) -> None:
     texts = [mapping.robot, mapping.licence, mapping.task, *mapping.cameras, *names, *mapping.state, *mapping.action]
     repeated = sorted({name for name in names if names.count(name) > 1})
     checks = (
-        (mapping.fps is None or _FPS[0] <= mapping.fps <= _FPS[1], f"fps is {mapping.fps}; use a number from {_FPS[0]:g} to {_FPS[1]:g}"),
+        (mapping.fps is None or usable_rate(mapping.fps), f"fps is {mapping.fps}; use a number from {_SLOWEST_FPS:g} to {_FASTEST_FPS:g}"),
         (all(text is None or text.strip() for text in texts), "a text is empty; leave the key out instead"),
         (all(text is None or text.isprintable() for text in texts), "a text holds a line break or a control character; use one plain line"),
         (not repeated, f"two cameras are called {repeated[:1]}; give each its own name"),

@@ -21,6 +21,7 @@ from cosmos_ops.logs.hdf5.files import Unreadable, attribute, children, find_dat
 from cosmos_ops.logs.hdf5.pictures import is_raw
 from cosmos_ops.logs.hdf5.reader import HDF5Reader
 from cosmos_ops.logs.hdf5.series import numbers
+from cosmos_ops.logs.mapping import usable_rate
 from cosmos_ops.logs.names import with_unit
 from cosmos_ops.logs.spelling import plain
 
@@ -74,8 +75,7 @@ class RobomimicReader(HDF5Reader):
         robots = robots if isinstance(robots, list) else [robots]
         robot = "+".join(name for name in robots if isinstance(name, str) and name == plain(name)) or None
         task = _text(_json(group, "ep_meta"), "lang") or _text(_json(data, "problem_info"), "language_instruction")
-        usable = isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0.01 <= rate <= 10_000
-        return EpisodeFacts(robot, task, float(rate) if usable else None, _outcome(group, settings), _text(_json(data, "env_args"), "env_version"))
+        return EpisodeFacts(robot, task, usable_rate(rate), _outcome(group, settings), _text(_json(data, "env_args"), "env_version"))
 
     def series(self, group: "h5py.Group") -> tuple[tuple[str, ...], tuple[str, ...]]:
         return tuple(f"obs/{name}" for name in children(find_group(group, "obs")) if _STATE.fullmatch(name)), ("actions",)

@@ -18,10 +18,11 @@ import numpy as np
 from cosmos_ops.logs.base import Camera, CameraSample, Episode, Problem, TimedFrame, register_reader
 from cosmos_ops.logs.hdf5.entries import EpisodeFacts
 from cosmos_ops.logs.hdf5.files import children, find_dataset, find_group, scalar, text_attribute
-from cosmos_ops.logs.hdf5.pictures import PictureFacts, Unsupported, swapped
+from cosmos_ops.logs.hdf5.pictures import PictureFacts, Unsupported
 from cosmos_ops.logs.hdf5.reader import HDF5Reader
 from cosmos_ops.video.decode import VideoBytes, decode_frames, look, probe_video
 from cosmos_ops.video.frames import UnreadableVideo
+from cosmos_ops.video.stills import swapped
 
 if TYPE_CHECKING:
     import h5py

@@ -11,13 +11,13 @@ from typing import ClassVar
 import numpy as np
 
 from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, Problem, TimedFrame, UnreadableVideo, register_reader
-from cosmos_ops.logs.hdf5.pictures import swapped
 from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, Mapping, read_mapping
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.spelling import plain
 from cosmos_ops.logs.video_listing import Listed, holds_videos, list_videos, nested_videos, read_caption
 from cosmos_ops.video.decode import VideoFacts, decode_frames, look, probe_video
+from cosmos_ops.video.stills import swapped
 
 SOURCE = "video"
 """What the mapping calls the one camera."""

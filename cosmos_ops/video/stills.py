@@ -6,16 +6,19 @@ Colours are as any viewer shows the picture: a JPEG made from a BGR array by Ope
 from dataclasses import dataclass
 
 import av
+from av.video.reformatter import Interpolation
 
 from cosmos_ops.video.frames import UnreadableVideo
 
 MOST_PIXELS = 1 << 26
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
+CODECS = ("mjpeg", "png")
+_STARTS = {"mjpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
+_ENDS = {"mjpeg": b"\xff\xd9", "png": b"IEND\xaeB`\x82"}
 _SIZE_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _BARE_MARKERS = {0x01, *range(0xD0, 0xD8)}
 # A damaged picture is refused, not shown in grey; a header of a few bytes cannot ask for gigabytes.
 _STRICT = {"err_detect": "crccheck+explode", "max_pixels": str(MOST_PIXELS)}
+_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,32 @@ class StillFacts:
     width: int
 
 
+def still_codec(content: bytes | memoryview) -> str | None:
+    """`mjpeg` or `png` by the first bytes, None for anything else."""
+    start = bytes(content[:8])
+    return next((codec for codec, magic in _STARTS.items() if start.startswith(magic)), None)
+
+
 def still_facts(content: bytes) -> StillFacts:
     """Read a picture's header. Raises `UnreadableVideo` for what is neither JPEG nor PNG, or ends within its header."""
-    if content.startswith(_PNG) and len(content) >= 24:
+    codec = still_codec(content)
+    if codec == "png" and len(content) >= 24:
         width, height = int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
         return _checked("png", height, width)
-    if content.startswith(_JPEG):
+    if codec == "mjpeg":
         return _checked("mjpeg", *_jpeg_size(content))
     raise UnreadableVideo("neither a JPEG nor a PNG picture")
+
+
+def ends_whole(codec: str, content: bytes) -> bool:
+    """Whether an encoded picture has its end; zeros that pad it are ignored."""
+    return content.rstrip(b"\0").endswith(_ENDS[codec])
+
+
+def swapped(frame: av.VideoFrame) -> av.VideoFrame:
+    """A picture whose red and blue change places."""
+    rgb = frame.reformat(format="rgb24", interpolation=_EXACT, threads=1).to_ndarray()
+    return av.VideoFrame.from_ndarray(rgb, format="bgr24")
 
 
 class StillDecoder:
@@ -48,7 +69,7 @@ class StillDecoder:
         """One picture; zeros that pad it are ignored. Raises `UnreadableVideo` where it is damaged or cut short."""
         content = content.rstrip(b"\0")
         codec = still_facts(content).codec
-        if not content.endswith(_JPEG_END if codec == "mjpeg" else _PNG_END):
+        if not ends_whole(codec, content):
             raise UnreadableVideo("the picture is cut short")
         try:
             packet = av.Packet(content)

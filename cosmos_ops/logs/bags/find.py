@@ -1,7 +1,6 @@
 """Which bags lie in a drop: folders that ROS 2 wrote, and single files. One bag is one episode."""
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ import yaml
 from cosmos_ops.logs.bags.storage import SUFFIXES, plain_name, plain_schema, sniff
 from cosmos_ops.logs.base import Problem
 from cosmos_ops.logs.paths import LeadsOut, inside
+from cosmos_ops.logs.spelling import natural
 
 METADATA = "metadata.yaml"
 _TOP_KEY = "rosbag2_bagfile_information"
@@ -50,11 +50,6 @@ def find_bags(root: Path) -> list[Bag]:
         return [Bag(root.name, ((root.name, root),))]
     places = sorted(_places(root), key=natural)
     return [_bag(root, place) for place in places]
-
-
-def natural(name: str) -> list:
-    """Sort key by which `bag_2` comes before `bag_10`."""
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"([0-9]+)", str(name))]
 
 
 def _places(root: Path) -> Iterator[str]:

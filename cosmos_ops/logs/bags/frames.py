@@ -7,12 +7,13 @@ import numpy as np
 
 from cosmos_ops.logs.bags.episode import Track
 from cosmos_ops.logs.bags.messages import decoder, raw_bytes
-from cosmos_ops.logs.bags.pictures import PictureDecoder, picture, swapped
+from cosmos_ops.logs.bags.pictures import PictureDecoder, picture
 from cosmos_ops.logs.bags.scan import unpacked
 from cosmos_ops.logs.bags.storage import Damaged, open_storage
 from cosmos_ops.logs.bags.streams import decode_stream
 from cosmos_ops.logs.base import TimedFrame, UnreadableVideo
 from cosmos_ops.video.decode import TIME_SLACK_S
+from cosmos_ops.video.stills import swapped
 
 
 def decode_track(track: Track, start_s: float, stop_s: float, threads: int) -> Iterator[TimedFrame]:

@@ -9,7 +9,7 @@ import numpy as np
 from cosmos_ops.logs.bags.messages import raw_bytes
 from cosmos_ops.logs.bags.storage import Damaged
 from cosmos_ops.video.frames import UnreadableVideo
-from cosmos_ops.video.stills import StillDecoder, still_facts
+from cosmos_ops.video.stills import CODECS, StillDecoder, ends_whole, still_codec, still_facts, swapped
 
 RAW = {
     "rgb8": ("rgb24", 3),
@@ -33,9 +33,6 @@ RAW = {
 _DEPTH = ("16uc1", "32fc1", "mono16", "16sc1", "64fc1")
 _SWAPPED = {"rgb24": "bgr24", "bgr24": "rgb24", "rgba": "bgra", "bgra": "rgba"}
 _MOST_PX = 16_384
-_MAGIC = {"mjpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
-_ENDS = {"mjpeg": b"\xff\xd9", "png": b"IEND\xaeB`\x82"}
-_TAIL_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -55,14 +52,14 @@ class Picture:
         """Why pictures of this encoding are not video, None where they are."""
         if self.encoding in _DEPTH or "compresseddepth" in self.encoding:
             return f"it holds depth or 16 bit values ({self.encoding}), not a picture in colour or grey"
-        known = self.encoding in RAW or self.encoding in _MAGIC
+        known = self.encoding in RAW or self.encoding in CODECS
         return None if known else f"its pictures are {self.encoding or 'of no declared encoding'}, known are JPEG, PNG, {', '.join(RAW)}"
 
     @property
     def whole(self) -> bool:
         """False where bytes are missing."""
-        if self.encoding in _MAGIC:
-            return bytes(self.data[-_TAIL_BYTES:]).rstrip(b"\0").endswith(_ENDS[self.encoding])
+        if self.encoding in CODECS:
+            return ends_whole(self.encoding, bytes(self.data))
         row_bytes = self.width * RAW[self.encoding][1]
         sane = 0 < self.height <= _MOST_PX and 0 < self.width <= _MOST_PX and self.step >= row_bytes
         return sane and len(self.data) >= self.step * (self.height - 1) + row_bytes
@@ -80,7 +77,7 @@ def picture(message: Any) -> Picture:
     if "compresseddepth" in declared.replace(" ", ""):
         return Picture("compresseddepth", data)
     content = bytes(data)
-    codec = next((codec for codec, magic in _MAGIC.items() if content.startswith(magic)), None)
+    codec = still_codec(content)
     if codec is None:
         return Picture(declared[:40], content)
     try:
@@ -119,8 +116,3 @@ class PictureDecoder:
         plane = frame.planes[0]
         np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: found.height, :row_bytes] = flat.reshape(found.height, -1)[:, :row_bytes]
         return frame
-
-
-def swapped(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame with red and blue exchanged."""
-    return av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="bgr24")

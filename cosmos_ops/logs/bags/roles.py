@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cosmos_ops.logs.bags.find import natural
 from cosmos_ops.logs.bags.scan import Scan
 from cosmos_ops.logs.bags.topic import Topic
 from cosmos_ops.logs.mapping import Mapping
+from cosmos_ops.logs.spelling import natural
 
 _COMMAND = re.compile(r"cmd|command|action|target|leader|master|desired|goal|setpoint", re.IGNORECASE)
 _STATE = re.compile(r"state|follower|puppet|slave|measured|actual|feedback|observation|joint", re.IGNORECASE)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmos_ops.logs.bags.find import natural
 from cosmos_ops.logs.bags.storage import Damaged
 from cosmos_ops.logs.bags.topic import Topic
+from cosmos_ops.logs.spelling import natural
 
 _MOST_COLUMNS = 4096
 STALE_S = 1.0

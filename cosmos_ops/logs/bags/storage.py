@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from cosmos_ops.errors import UserError
+from cosmos_ops.logs.spelling import plain
 
 SUFFIXES = (".mcap", ".db3", ".bag", ".bag.active")
 _MAGIC = {b"\x89MCAP0\r\n": "mcap", b"SQLite format 3\0": "sqlite", b"#ROSBAG V": "rosbag1"}
@@ -105,7 +106,7 @@ def open_storage(path: Path) -> Storage:
 
 def plain_name(name: str) -> str:
     """What a file says as it can stand in a line of text."""
-    return "".join(character if character.isprintable() else "?" for character in name[:_MOST_NAME_CHARACTERS])
+    return plain(name[:_MOST_NAME_CHARACTERS])
 
 
 def plain_schema(name: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.hdf5.guard import GuardedFile
+from cosmos_ops.logs.mapping import usable_rate
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.spelling import natural, plain
 from cosmos_ops.video.frames import UnreadableVideo
@@ -154,8 +155,7 @@ def text_attribute(owner, *names: str) -> str | None:
 
 def rate_attribute(owner, name: str) -> float | None:
     """An attribute that holds a usable number of frames a second."""
-    value = attribute(owner, name)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0.01 <= value <= 10_000 else None
+    return usable_rate(attribute(owner, name))
 
 
 def _plain(value) -> str | float | bool | None:

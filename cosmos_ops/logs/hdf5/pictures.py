@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
 
 from cosmos_ops.logs.hdf5.files import MOST_CHUNK_BYTES, Unreadable
 from cosmos_ops.video.frames import UnreadableVideo
-from cosmos_ops.video.stills import MOST_PIXELS, StillDecoder, still_facts
+from cosmos_ops.video.stills import MOST_PIXELS, StillDecoder, still_facts, swapped
 
 if TYPE_CHECKING:
     import h5py
 
 RAW = "raw"
 _MIN_PX = 8
-_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 
 
 class Unsupported(Unreadable):
@@ -78,12 +76,6 @@ def pictures(dataset: "h5py.Dataset", rows: Iterable[int], swap_red_blue: bool =
         except UnreadableVideo as error:
             raise Unreadable(f"{dataset.name}: frame {row}: {error}") from None
         yield row, swapped(frame) if swap_red_blue else frame
-
-
-def swapped(frame: av.VideoFrame) -> av.VideoFrame:
-    """A picture whose red and blue change places."""
-    rgb = frame.reformat(format="rgb24", interpolation=_EXACT, threads=1).to_ndarray()
-    return av.VideoFrame.from_ndarray(rgb, format="bgr24")
 
 
 def _is_encoded(dataset: "h5py.Dataset") -> bool:

@@ -5,6 +5,7 @@ The episode's clock counts rows: row i of telemetry and row i of a camera are at
 
 import contextlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -32,7 +33,7 @@ _MARK = "::"
 _STILLS = ("mjpeg", "png")
 
 
-class HDF5Reader:
+class HDF5Reader(ABC):
     """See `base.LogReader`. Raises `UserError` for a mapping file that is wrong; a damaged file is an episode with its fatal problem."""
 
     format: ClassVar[str]
@@ -50,25 +51,25 @@ class HDF5Reader:
     # What a format says: the methods of `hdf5.entries.Layout`, and these.
 
     @classmethod
-    def holds(cls, file: "h5py.File") -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def holds(cls, file: "h5py.File") -> bool: ...
 
     def groups(self, file: "h5py.File") -> list[str]:
         return ["/"]
 
-    def facts(self, group: "h5py.Group") -> EpisodeFacts:
-        raise NotImplementedError
+    @abstractmethod
+    def facts(self, group: "h5py.Group") -> EpisodeFacts: ...
 
+    @abstractmethod
     def series(self, group: "h5py.Group") -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Datasets below an episode's group that make up state, and those of action, where the mapping names none."""
-        raise NotImplementedError
 
     def column_names(self, group: "h5py.Group", dataset: str, width: int) -> tuple[str, ...]:
         """Names of the `width` numbers of a dataset that is part of state or action, see `logs.names`."""
         return tuple(f"{dataset}_{place}" for place in range(width))
 
-    def cameras(self, group: "h5py.Group") -> dict[str, str]:
-        raise NotImplementedError
+    @abstractmethod
+    def cameras(self, group: "h5py.Group") -> dict[str, str]: ...
 
     def picture_facts(self, dataset: "h5py.Dataset") -> PictureFacts:
         """Raises `Unreadable`."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, Problem, TimedFrame, register_reader
-from cosmos_ops.logs.hdf5.pictures import swapped
 from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, Mapping, read_mapping
 from cosmos_ops.logs.paths import LeadsOut, inside
@@ -24,7 +23,7 @@ from cosmos_ops.logs.rlds.files import find_dataset, holds_tfrecords, why_no_tfr
 from cosmos_ops.logs.rlds.tfrecord import Damaged, PlacedFile, Record, records
 from cosmos_ops.video.decode import TIME_SLACK_S
 from cosmos_ops.video.frames import UnreadableVideo
-from cosmos_ops.video.stills import StillDecoder
+from cosmos_ops.video.stills import StillDecoder, swapped
 
 _MARK = "::"
 """Between file and record in a camera's path."""
