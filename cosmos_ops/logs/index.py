@@ -12,7 +12,7 @@ from cosmos_ops.logs import Episode, open_log
 from cosmos_ops.logs.drops import check_unchanged, load_drop
 from cosmos_ops.tables import content_hash, write_table
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 TABLE = "episodes.parquet"
 
 CAMERA = pa.struct(

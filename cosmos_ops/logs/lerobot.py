@@ -5,6 +5,7 @@ whatever clock was recorded beside it: recorded timestamps may start late, jitte
 What the recorded clock says about the video's speed and cuts is reported by `telemetry.clock_problems`.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -14,16 +15,20 @@ import numpy as np
 
 from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, Problem, TimedFrame, UnreadableVideo, register_reader
 from cosmos_ops.logs.lerobot_meta import INFO, Entry, Layout, VideoPlace, frame_size, read_info, whereabouts
+from cosmos_ops.logs.lerobot_stills import first_still, stills
 from cosmos_ops.logs.lerobot_v2 import LayoutV2
 from cosmos_ops.logs.lerobot_v3 import LayoutV3
 from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, read_mapping
 from cosmos_ops.logs.names import lerobot_names
 from cosmos_ops.logs.paths import LeadsOut, inside
-from cosmos_ops.logs.telemetry import BrokenTelemetry, Rows, clock_problems, recorded_clock, whole
-from cosmos_ops.video.decode import decode_frames, look
+from cosmos_ops.logs.spelling import plain
+from cosmos_ops.logs.telemetry import ACTION, STATE, BrokenTelemetry, Rows, clock_problems, columns_of, recorded_clock, whole
+from cosmos_ops.video.decode import TIME_SLACK_S, decode_frames, look
 
 _TASK_LABELS = ("annotation.human.action.task_description", "annotation.human.task_description", "task_index")
+_MARK = "::/"
+"""Between file and column in the path of a camera whose frames are in the rows."""
 _VALIDITY = "annotation.human.validity"
 _LABELS = ("frame_index", "episode_index", *_TASK_LABELS, _VALIDITY, "next.success")
 _VALID, _INVALID = {"valid"}, {"invalid", "not valid"}
@@ -46,6 +51,7 @@ class LeRobotReader:
         self._mapping = read_mapping(self._root)
         self._info = read_info(self._root)
         self._told: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._first_row: dict[int, int] = {}
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -67,6 +73,10 @@ class LeRobotReader:
         return map(self._episode, self._layout.entries)
 
     def decode(self, episode: Episode, camera: Camera, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0) -> Iterator[TimedFrame]:
+        if _MARK in camera.path:
+            first, last = (math.ceil((time_s - TIME_SLACK_S) * camera.fps) for time_s in (start_s, min(stop_s, camera.frames / camera.fps)))
+            yield from self._stills(episode, camera, list(range(max(0, first), min(last, camera.frames))))
+            return
         slack_s = 0.25 / camera.fps  # the episode's own first and last frame count even where the offset is rounded
         length_s = self._length_s(camera)
         stop_s = stop_s if length_s is None else min(stop_s, length_s - slack_s)
@@ -75,6 +85,9 @@ class LeRobotReader:
             yield TimedFrame(max(0.0, time_s - camera.offset_s), image)
 
     def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:
+        if _MARK in camera.path:
+            rows = {max(0, min(round(time_s * camera.fps), camera.frames - 1)) for time_s in times_s}
+            return CameraSample(camera.frames / camera.fps, self._stills(episode, camera, sorted(rows)))
         seen = look(self._video(camera), times_s, camera.offset_s, self._length_s(camera), threads)
         return CameraSample(seen.duration_s, (TimedFrame(time_s, image) for time_s, image in seen.frames), seen.times_s)
 
@@ -95,9 +108,14 @@ class LeRobotReader:
         """Where the episode's part of a shared video ends; a video of its own ends by itself."""
         return camera.frames / camera.fps if self._layout.shares_videos else None
 
+    def _stills(self, episode: Episode, camera: Camera, rows: list[int]) -> Iterator[TimedFrame]:
+        if episode.index not in self._first_row:
+            raise UnreadableVideo(f"{camera.path} reads differently than before")
+        return stills(self._video(camera), camera.path.partition(_MARK)[2], self._first_row[episode.index], rows, camera.fps)
+
     def _video(self, camera: Camera) -> Path:
         try:
-            return inside(self._root, camera.path)
+            return inside(self._root, camera.path.partition(_MARK)[0])
         except LeadsOut as error:
             raise UnreadableVideo(str(error)) from None
 
@@ -109,9 +127,11 @@ class LeRobotReader:
             problems += clock_problems(rows.clock_s, fps)
             if entry.length not in (None, frames):
                 problems.append(Problem("frame_count", f"metadata declares {entry.length} frames, telemetry has {frames}", fatal=False))
+            if rows.state.shape[1] == 0:
+                problems.append(Problem("no_telemetry", f"no column of the rows is called {STATE[0]}, so the state has no numbers", fatal=False))
             if not (np.isfinite(rows.state).all() and np.isfinite(rows.action).all()):
                 problems.append(Problem("not_finite", "state or action holds values that are not numbers", fatal=False))
-        cameras = tuple(camera for place in entry.videos if (camera := self._camera(place, entry.length or frames, problems)))
+        cameras = tuple(camera for place in entry.videos if (camera := self._camera(place, entry, rows, problems)))
         empty = np.zeros((0, 0), np.float32)
         clock = recorded_clock(rows.clock_s, fps) if rows else None
         return Episode(
@@ -126,15 +146,16 @@ class LeRobotReader:
             outcome=_outcome(rows),
             robot=self._robot,
             problems=tuple(problems),
-            state_names=self._names("observation.state", rows.state.shape[1] if rows else 0),
+            state_names=self._names("state", rows.state.shape[1] if rows else 0),
             action_names=self._names("action", rows.action.shape[1] if rows else 0),
             clocks={None: clock} if clock else {},
         )
 
-    def _names(self, feature: str, width: int) -> tuple[str, ...]:
-        if (feature, width) not in self._told:
-            self._told[feature, width] = lerobot_names(self._root, self._info.raw["features"], feature, width)
-        return self._told[feature, width]
+    def _names(self, kind: str, width: int) -> tuple[str, ...]:
+        if (kind, width) not in self._told:
+            features = self._info.raw["features"]
+            self._told[kind, width] = lerobot_names(self._root, features, kind, columns_of(features, STATE if kind == "state" else ACTION), width)
+        return self._told[kind, width]
 
     def _rows(self, entry: Entry, problems: list[Problem]) -> Rows | None:
         where = self._where(entry.data_path)
@@ -152,8 +173,10 @@ class LeRobotReader:
             return None
         return rows
 
-    def _camera(self, place: VideoPlace, frames: int, problems: list[Problem]) -> Camera | None:
-        feature = place.feature
+    def _camera(self, place: VideoPlace, entry: Entry, rows: Rows | None, problems: list[Problem]) -> Camera | None:
+        feature, frames = place.feature, entry.length or (len(rows) if rows else 0)
+        if feature.in_rows and feature.refusal is None:
+            return self._still_camera(place, entry, rows, problems)
         where = self._where(place.path) if feature.refusal is None else "refused"
         if where == "present":
             height, width = frame_size(self._root, place)
@@ -166,6 +189,25 @@ class LeRobotReader:
         }[where]
         problems.append(Problem(code, message, feature.name))
         return None
+
+    def _still_camera(self, place: VideoPlace, entry: Entry, rows: Rows | None, problems: list[Problem]) -> Camera | None:
+        """A camera whose frames are in the rows; row i of the episode is frame i."""
+        feature = place.feature
+        if rows is None:
+            return None
+        first = int(rows.places[0])
+        try:
+            if not np.array_equal(rows.places, np.arange(first, first + len(rows))):
+                raise UnreadableVideo("its rows are not in the order of their frames")
+            facts = first_still(inside(self._root, place.path), feature.key, first)
+        except (UnreadableVideo, LeadsOut) as error:
+            problems.append(Problem("unreadable", plain(f"camera {feature.name} cannot be used: {error}"), feature.name))
+            return None
+        if facts.deep:
+            problems.append(Problem("unsupported_camera", f"camera {feature.name} cannot be used: it holds 16 bit values, not a picture", feature.name))
+            return None
+        self._first_row[entry.index] = first
+        return Camera(feature.name, f"{place.path}{_MARK}{feature.key}", 0.0, len(rows), self._info.fps, facts.height, facts.width, facts.codec)
 
     def _task(self, entry: Entry, rows: Rows | None, problems: list[Problem]) -> str | None:
         """The instruction: what the rows' task annotation points at, else the first task listed that is not a verdict."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.base import Problem
+from cosmos_ops.logs.mapping import usable_rate
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.telemetry import Rows
 from cosmos_ops.video.decode import probe_video
@@ -14,6 +15,9 @@ from cosmos_ops.video.frames import UnreadableVideo
 
 INFO = "meta/info.json"
 _IMAGES = "observation.images."
+_MOST_BYTES = 64 << 20
+"""Of a file of metadata: half a million episodes take as much."""
+_MOST_NESTED = 100_000
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class CameraFeature:
     codec: str
     refusal: str | None = None
     """Why its pixels cannot be used at all."""
+    in_rows: bool = False
+    """True where its frames are pictures in the rows of the telemetry."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,9 @@ def read_info(root: Path) -> Info:
     major = version.split(".")[0]
     if major not in ("2", "3"):
         raise UserError(f"{path}: codebase_version is {raw.get('codebase_version')!r}; LeRobot v2.0, v2.1 and v3.0 are read, convert the dataset with LeRobot")
-    fps = raw.get("fps")
-    if not is_number(fps) or not 0.01 <= fps <= 10_000:
-        raise UserError(f"{path}: fps is {fps!r}, a number of frames a second is needed")
+    fps = usable_rate(raw.get("fps"))
+    if fps is None:
+        raise UserError(f"{path}: fps is {raw.get('fps')!r}, a number of frames a second is needed")
     features = raw.get("features")
     if not isinstance(features, dict) or not all(isinstance(feature, dict) for feature in features.values()):
         raise UserError(f"{path}: features is not a mapping of feature descriptions; the file is damaged")
@@ -106,13 +112,13 @@ def read_info(root: Path) -> Info:
     return Info(
         version=f"v{version}",
         major=int(major),
-        fps=float(fps),
+        fps=fps,
         robot=robot if isinstance(robot, str) and robot else None,
         total_episodes=as_index(raw.get("total_episodes")),
         chunks_size=as_index(raw.get("chunks_size")) or 1000,
         data_path=raw.get("data_path"),
         video_path=raw.get("video_path"),
-        cameras=_cameras(features, float(fps)),
+        cameras=_cameras(features, fps),
         raw=raw,
     )
 
@@ -122,12 +128,13 @@ def read_json(root: Path, relative: str) -> dict[str, Any]:
     return _parse(_read(root, relative), f"{root / relative}")
 
 
-def read_json_lines(root: Path, relative: str) -> list[dict[str, Any]]:
-    """JSON objects, one a line; empty where the file is absent. Raises `UserError` in one line."""
+def read_json_lines(root: Path, relative: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """These keys of JSON objects, one a line; empty where the file is absent. Raises `UserError` in one line."""
     if not (root / relative).exists():
         return []
     lines = _read(root, relative).splitlines()
-    return [_parse(line, f"{root / relative} line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    told = (_parse(line, f"{root / relative} line {number}") for number, line in enumerate(lines, start=1) if line.strip())
+    return [{key: row[key] for key in keys if key in row} for row in told]
 
 
 def as_index(value: Any) -> int | None:
@@ -175,16 +182,14 @@ def _cameras(features: dict[str, dict], fps: float) -> tuple[CameraFeature, ...]
 
 def _camera(key: str, name: str, feature: dict, fps: float) -> CameraFeature:
     detail = next((feature[place] for place in ("info", "video_info") if isinstance(feature.get(place), dict)), {})
-    rate = detail.get("video.fps")
+    rate = usable_rate(detail.get("video.fps")) or fps
     height, width = _declared_size(feature, detail)
     refusal = None
-    if feature["dtype"] == "image":
-        refusal = "its frames are images inside the telemetry, only video is read; convert the dataset with LeRobot"
-    elif detail.get("video.is_depth_map") or detail.get("is_depth_map"):
+    if detail.get("video.is_depth_map") or detail.get("is_depth_map") or feature.get("is_depth_map"):
         refusal = "it is a depth map, not a picture"
     codec = detail.get("video.codec")
     codec = codec if isinstance(codec, str) else "unknown"
-    return CameraFeature(key, name, height, width, float(rate) if is_number(rate) and 0.01 <= rate <= 10_000 else fps, codec, refusal)
+    return CameraFeature(key, name, height, width, rate, codec, refusal, feature["dtype"] == "image")
 
 
 def _declared_size(feature: dict, detail: dict) -> tuple[int | None, int | None]:
@@ -211,12 +216,16 @@ def _read(root: Path, relative: str) -> str:
         problem = {"missing": "does not exist", "empty": "is empty", "outside": "leads out of the log"}[where]
         raise UserError(f"{root / relative} {problem}; the dataset cannot be read without it")
     try:
+        if (root / relative).stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it is larger than {_MOST_BYTES >> 20} MiB")
         return (root / relative).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"{root / relative} cannot be read ({error}); the dataset is damaged") from None
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
+    if text.count("[") + text.count("{") > _MOST_NESTED:  # a few bytes each, a hundred times as much in memory
+        raise UserError(f"{where} holds more than {_MOST_NESTED} lists and objects; no dataset has that many, get it again")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -24,7 +24,7 @@ class LayoutV2:
     def __init__(self, root: Path, info: Info):
         self._root, self._info = root, info
         self.tasks = {}
-        for row in read_json_lines(root, _TASKS):
+        for row in read_json_lines(root, _TASKS, ("task_index", "task")):
             if as_index(row.get("task_index")) is not None and isinstance(row.get("task"), str):
                 self.tasks[as_index(row["task_index"])] = row["task"]
         declared, repeated = self._declared()
@@ -43,7 +43,7 @@ class LayoutV2:
 
     def _declared(self) -> tuple[dict[int, dict], list[int]]:
         declared, repeated = {}, []
-        for row in read_json_lines(self._root, _EPISODES):
+        for row in read_json_lines(self._root, _EPISODES, ("episode_index", "tasks", "length")):
             index = as_index(row.get("episode_index"))
             if index is None:
                 raise UserError(f"{self._root / _EPISODES}: episode_index is {row.get('episode_index')!r}, a whole number is needed; the dataset is damaged")
@@ -71,12 +71,15 @@ class LayoutV2:
         problems = () if declared else (Problem("not_listed", f"{_EPISODES} does not list this episode", fatal=False),)
         tasks = declared.get("tasks") if declared else None
         named = tuple(text for text in map(self._task_text, tasks if isinstance(tasks, list) else []) if text)
-        data_path = fill_template(self._info.data_path or _DATA, self._values(index), "data_path in meta/info.json")
-        return Entry(index, as_index(declared.get("length")) if declared else None, named, data_path, self._videos(index), problems)
+        return Entry(index, as_index(declared.get("length")) if declared else None, named, self._data_path(index), self._videos(index), problems)
 
     def _videos(self, index: int) -> tuple[VideoPlace, ...]:
         template, where = self._info.video_path or _VIDEO, "video_path in meta/info.json"
-        return tuple(VideoPlace(camera, fill_template(template, {**self._values(index), "video_key": camera.key}, where)) for camera in self._info.cameras)
+        films = [VideoPlace(camera, fill_template(template, {**self._values(index), "video_key": camera.key}, where)) for camera in self._info.cameras]
+        return tuple(VideoPlace(film.feature, self._data_path(index)) if film.feature.in_rows else film for film in films)
+
+    def _data_path(self, index: int) -> str:
+        return fill_template(self._info.data_path or _DATA, self._values(index), "data_path in meta/info.json")
 
     def _values(self, index: int) -> dict[str, int | str]:
         return {"episode_chunk": index // self._info.chunks_size, "episode_index": index}

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.base import Problem
 from cosmos_ops.logs.lerobot_meta import CameraFeature, Entry, Info, VideoPlace, as_index, is_number, read_json_lines, whereabouts
+from cosmos_ops.logs.parquet import check_size
 from cosmos_ops.logs.paths import fill_template
 from cosmos_ops.logs.telemetry import BrokenTelemetry, Rows, read_rows
 
@@ -52,7 +53,7 @@ class LayoutV3:
 
     def _read_tasks(self) -> dict[int, str]:
         if not (self._root / _TASKS).exists():
-            rows = read_json_lines(self._root, "meta/tasks.jsonl")
+            rows = read_json_lines(self._root, "meta/tasks.jsonl", ("task_index", "task"))
         else:
             rows = _read_table(self._root, _TASKS)
         tasks = {}
@@ -81,7 +82,7 @@ class LayoutV3:
         data_path = fill_template(self._info.data_path or _DATA, values, "data_path in meta/info.json")
         videos = []
         for camera in self._info.cameras:
-            place = self._video(index, row, camera)
+            place = VideoPlace(camera, data_path) if camera.in_rows and not camera.refusal else self._video(index, row, camera)
             if isinstance(place, Problem):
                 problems.append(place)
             elif place:
@@ -124,6 +125,7 @@ def _read_table(root: Path, relative: str) -> list[dict[str, Any]]:
     try:
         with pq.ParquetFile(root / relative) as file:
             columns = [name for name in file.schema_arrow.names if not name.startswith("stats/")]
+            check_size(file, columns, numbers=False)
             return file.read(columns=columns).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{root / relative} is not readable Parquet ({' '.join(str(error).split())[:120]}); the dataset is damaged, get it again") from None

@@ -32,17 +32,16 @@ def split_unit(name: str) -> tuple[str, str | None]:
     return name, None
 
 
-def lerobot_names(root: Path, features: dict[str, Any], feature: str, width: int) -> tuple[str, ...]:
-    """Names of a LeRobot feature's `width` numbers, or of its parts (`action.arm`, `action.hand`) in name order; empty where they do not fit.
+def lerobot_names(root: Path, features: dict[str, Any], kind: str, columns: list[str], width: int) -> tuple[str, ...]:
+    """Names of the `width` numbers of a LeRobot dataset's `state` or `action`, which `columns` make up; empty where they do not fit.
 
     GR00T's datasets say in `meta/modality.json` which numbers are which limb; that is told where the names themselves say nothing.
     """
-    keys = [feature] if feature in features else sorted(key for key in features if key.startswith(f"{feature}."))
-    names = tuple(name for key in keys for name in _listed(features[key]))
+    names = tuple(name for key in columns for name in _listed(features.get(key, {})))
     if len(names) != width:
         names = ()
     if all(_UNTOLD.fullmatch(name) for name in names):
-        return _limbs(root, "state" if feature.endswith("state") else feature, width) or names
+        return _limbs(root, kind, width) or names
     return names
 
 

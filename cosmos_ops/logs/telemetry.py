@@ -1,6 +1,7 @@
 """Telemetry rows of one episode: from Parquet columns to arrays, and what their recorded clock says about the video."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cosmos_ops.logs.base import Problem, RecordedClock
+from cosmos_ops.logs.parquet import check_size
 
 DRIFT_TOLERANCE_S = 0.5
 """A recorded clock that ends further than this from the video's is worth a word, however long the episode."""
@@ -17,6 +19,8 @@ DRIFT_TOLERANCE_FRACTION, LEAST_DRIFT_S = 0.03, 0.15
 """And so is one that runs this much too fast or slow, once that amounts to more than a late row."""
 MAX_DRIFT_FRACTION = 0.25
 """Drift over the episode's length above which the declared rate is wrong, so the video does not show real speed."""
+STATE, ACTION = ("observation.state", "observation.states", "state", "states"), ("action", "actions")
+"""What these columns are called: by LeRobot itself, and by others who write its format."""
 MAX_GAP_S = 1.0
 """A longer pause between two rows is a cut in the video."""
 _READABLE = (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError)
@@ -35,6 +39,8 @@ class Rows:
     clock_s: np.ndarray | None
     labels: dict[str, np.ndarray]
     """Other scalar columns that were asked for, where they exist."""
+    places: np.ndarray
+    """[T] int64: the rows' numbers in the file."""
 
     def __len__(self) -> int:
         return len(self.state)
@@ -44,7 +50,7 @@ class Rows:
         if "frame_index" in self.labels:
             rows = rows[np.argsort(self.labels["frame_index"][rows], kind="stable")]
         clock_s = None if self.clock_s is None else self.clock_s[rows]
-        return Rows(self.state[rows], self.action[rows], clock_s, {name: values[rows] for name, values in self.labels.items()})
+        return Rows(self.state[rows], self.action[rows], clock_s, {name: values[rows] for name, values in self.labels.items()}, self.places[rows])
 
 
 def read_rows(path: Path, labels: tuple[str, ...]) -> Rows:
@@ -52,13 +58,14 @@ def read_rows(path: Path, labels: tuple[str, ...]) -> Rows:
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            state, action = _columns(names, "observation.state"), _columns(names, "action")
+            state, action = columns_of(names, STATE), columns_of(names, ACTION)
             scalars = [name for name in ("timestamp", *labels) if name in names]
-            table = file.read(columns=list(dict.fromkeys([*state, *action, *scalars])))
+            wanted = list(dict.fromkeys([*state, *action, *scalars]))
+            check_size(file, wanted)
+            table = file.read(columns=wanted)
         clock = _matrix(table, ["timestamp"], np.float64)[:, 0] if "timestamp" in scalars else None
-        return Rows(
-            _matrix(table, state, np.float32), _matrix(table, action, np.float32), clock, {name: _scalar(table, name) for name in labels if name in names}
-        )
+        told = {name: _scalar(table, name) for name in labels if name in names}
+        return Rows(_matrix(table, state, np.float32), _matrix(table, action, np.float32), clock, told, np.arange(table.num_rows))
     except _READABLE as error:
         raise BrokenTelemetry(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
@@ -98,9 +105,14 @@ def clock_problems(clock_s: np.ndarray | None, fps: float) -> list[Problem]:
     return [Problem("clock_drift", f"{message}; rows are aligned to frames one by one", fatal=False)]
 
 
-def _columns(names: list[str], feature: str) -> list[str]:
-    """The feature's own column, or its parts (`action.arm`, `action.hand`) in name order."""
-    return [feature] if feature in names else sorted(name for name in names if name.startswith(feature + "."))
+def columns_of(names: Iterable[str], features: tuple[str, ...]) -> list[str]:
+    """The column of the first feature that is there, or its parts (`action.arm`, `action.hand`) in name order."""
+    names = list(names)
+    for feature in features:
+        found = [feature] if feature in names else sorted(name for name in names if name.startswith(feature + "."))
+        if found:
+            return found
+    return []
 
 
 def _matrix(table: pa.Table, names: list[str], dtype) -> np.ndarray:

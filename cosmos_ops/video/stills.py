@@ -3,7 +3,7 @@
 Colours are as any viewer shows the picture: a JPEG made from a BGR array by OpenCV, and read back by it, keeps them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 from av.video.reformatter import Interpolation
@@ -29,6 +29,8 @@ class StillFacts:
     """`mjpeg` or `png`."""
     height: int
     width: int
+    deep: bool = False
+    """True for a PNG of 16 bits a value, as depth is kept."""
 
 
 def still_codec(content: bytes | memoryview) -> str | None:
@@ -42,7 +44,7 @@ def still_facts(content: bytes) -> StillFacts:
     codec = still_codec(content)
     if codec == "png" and len(content) >= 24:
         width, height = int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
-        return _checked("png", height, width)
+        return replace(_checked("png", height, width), deep=content[24:25] == b"\x10")
     if codec == "mjpeg":
         return _checked("mjpeg", *_jpeg_size(content))
     raise UnreadableVideo("neither a JPEG nor a PNG picture")

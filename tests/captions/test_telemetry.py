@@ -256,7 +256,7 @@ def test_limbs_of_a_modality_file(tmp_path, parts, names):
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta/modality.json").write_text(f'{{"state": {parts}}}')
     features = {"observation.state": {"names": ["motor_0", "motor_1", "motor_2"]}}
-    assert lerobot_names(tmp_path, features, "observation.state", 3) == names
+    assert lerobot_names(tmp_path, features, "state", ["observation.state"], 3) == names
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not here")

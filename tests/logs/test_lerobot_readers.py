@@ -2,13 +2,14 @@
 
 import json
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cosmos_ops.logs import open_log
-from tests.fixtures.lerobot_factory import block_path, render, write_lerobot
+from cosmos_ops.logs import UnreadableVideo, open_log
+from tests.fixtures.lerobot_factory import add_stills, block_path, render, write_lerobot
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 
@@ -203,7 +204,60 @@ def test_depth_and_image_cameras_are_refused_with_a_reason(tmp_path):
     (root / "meta/info.json").write_text(json.dumps(info))
     episode = read(root)[1][0]
     assert [camera.name for camera in episode.cameras] == ["front"]
-    assert [(problem.code, problem.camera) for problem in episode.problems] == [("unsupported_camera", "depth"), ("unsupported_camera", "still")]
+    assert [(problem.code, problem.camera) for problem in episode.problems] == [("unsupported_camera", "depth"), ("unreadable", "still")]
+    assert "the telemetry has no column observation.images.still" in episode.problems[1].message
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_pictures_in_the_rows_are_a_camera(tmp_path, version):
+    root = add_stills(write_lerobot(tmp_path, version, episodes=3, frames=40, height=48, width=64), "wrist", 3, 40)
+    reader, episodes = read(root)
+    for episode in episodes:
+        camera = episode.cameras[1]
+        assert (camera.name, camera.codec, camera.frames, camera.fps, camera.height, camera.width) == ("wrist", "png", 40, 10, 48, 64)
+        film = render(block_path(0, episode.index, 40), 48, 64, 0, "wrist")
+        frames = list(reader.decode(episode, camera, 1.45, 3.5))
+        assert [frame.time_s for frame in frames] == pytest.approx(np.arange(15, 35) / 10)
+        assert all(np.array_equal(frame.image.to_ndarray(format="rgb24"), film[row]) for row, frame in enumerate(frames, start=15))
+        sample = reader.sample(episode, camera, [0.0, 1.52, 9.0])
+        assert sample.duration_s == pytest.approx(4.0) and [frame.time_s for frame in sample.frames] == pytest.approx([0.0, 1.5, 3.9])
+
+
+def test_depth_in_the_rows_and_damaged_pictures_are_told(tmp_path):
+    root = add_stills(write_lerobot(tmp_path, episodes=1, frames=20), "wrist", 1, 20)
+    path, name = root / "data/chunk-000/episode_000000.parquet", "observation.images.wrist"
+    whole = pq.read_table(path)
+    deep = cv2.imencode(".png", np.zeros((48, 64), np.uint16))[1].tobytes()
+    good = whole[name][0]["bytes"].as_py()
+    for contents, code, word in (
+        ([deep] * 20, "unsupported_camera", "16 bit"),
+        ([None] * 20, "unreadable", "only its name"),
+        ([b"x"] * 20, "unreadable", "neither a JPEG"),
+        ([1.0] * 20, "unreadable", "a JPEG or PNG a row"),
+        ([good, *[good[:-20]] * 19], None, "frame 1: the picture is cut short"),
+    ):
+        structure = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+        column = pa.array(contents) if contents[0] == 1.0 else pa.array([{"bytes": content, "path": ""} for content in contents], structure)
+        pq.write_table(whole.drop_columns([name]).append_column(name, column), path)
+        reader, (episode,) = read(root)
+        told = [(problem.code, problem.message) for problem in episode.problems if problem.camera == "wrist"]
+        if code is None:
+            with pytest.raises(UnreadableVideo, match=word):
+                list(reader.decode(episode, episode.cameras[1]))
+        else:
+            assert [camera.name for camera in episode.cameras] == ["front"] and told[0][0] == code and word in told[0][1]
+
+
+def test_columns_called_as_others_call_them(tmp_path):
+    root = write_lerobot(tmp_path, episodes=1)
+    path = root / "data/chunk-000/episode_000000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.rename_columns([{"observation.state": "state", "action": "actions"}.get(name, name) for name in table.column_names]), path)
+    _, (episode,) = read(root)
+    assert (episode.state.shape[1], episode.action.shape[1], episode.problems) == (3, 2, ())
+    pq.write_table(table.drop_columns(["observation.state"]), path)
+    _, (episode,) = read(root)
+    assert [(problem.code, problem.fatal) for problem in episode.problems] == [("no_telemetry", False)]
 
 
 def test_sizes_come_from_the_shape_or_the_video_where_info_is_silent(tmp_path):

@@ -84,7 +84,7 @@ def picture(message: Any) -> Picture:
         facts = still_facts(content)
     except UnreadableVideo as error:
         raise Damaged(str(error)) from None
-    return Picture(codec, content, facts.height, facts.width)
+    return Picture("16uc1" if facts.deep else codec, content, facts.height, facts.width)
 
 
 class PictureDecoder:

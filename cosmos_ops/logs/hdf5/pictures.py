@@ -54,6 +54,8 @@ def picture_facts(dataset: "h5py.Dataset") -> PictureFacts:
         facts = still_facts(next(_encoded(dataset, [0]))[1])
     except UnreadableVideo as error:
         raise Unreadable(f"{dataset.name}: frame 0: {error}") from None
+    if facts.deep:
+        raise Unsupported(f"{dataset.name} holds pictures of 16 bits, as depth is kept; colour pictures of 8 bits are needed")
     return PictureFacts(len(dataset), facts.height, facts.width, facts.codec)
 
 
