@@ -88,10 +88,12 @@ class QualitySettings:
     """A robot that covers less than this fraction of what the drop's episodes usually cover, in every column of its state, stands still."""
     max_static_s: float = 10.0
     """Standing still for longer costs the clips that show it."""
-    jump_ratio: float = 3.0
-    """A step of the state that stands out of those around it by this many times more than any usually does is a jump."""
+    jump_ratio: float = 1.6
+    """A step of the state that stands out of those around it by this many times more than any does in nine of ten other episodes is a jump,"""
+    jump_brisk: float = 3.5
+    """and by this many times more than brisk motion does,"""
     jump_span: float = 0.25
-    """And larger than this fraction of what the column usually covers."""
+    """and is larger than this fraction of what the column usually covers."""
     range_margin: float = 3.0
     """A value outside of what is usual by this many times what is usually covered is out of range."""
     near_duplicate: float = 0.25

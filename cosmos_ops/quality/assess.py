@@ -18,7 +18,7 @@ from cosmos_ops.quality.verdicts import STRIP_ROWS, EpisodeVerdict, judge
 from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.filmstrip import filmstrip_png
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 CAMERAS, QUARANTINE, STRETCHES, FILMSTRIP = "cameras.parquet", "quarantine.parquet", "stretches.parquet", "filmstrip.png"
 
 FRACTIONS = ("black", "constant", "exposure", "blur", "frozen")

@@ -14,6 +14,8 @@ _FEWEST = 8
 _TURNS = (2 * np.pi, 360.0)
 _MANY = 100
 _SLIGHT, _REST = 0.05, 0.05
+_LONE_RATIO = 6.0
+"""Where no other episodes tell what is usual, a jump stands out of brisk motion by this many times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +29,15 @@ class Habits:
     """What a column covers in an episode, usually."""
     jerk: np.ndarray
     """The largest jerk, see `_jerks`, of nine episodes in ten: some tasks open the gripper, others do not."""
+    brisk: np.ndarray
+    """The third largest jerk of an episode, usually: what brisk motion comes to, a single knock left out."""
 
     @property
     def known(self) -> bool:
         return len(self.span) > 0
 
 
-_NO_HABITS = Habits(*[np.zeros(0)] * 4)
+_NO_HABITS = Habits(*[np.zeros(0)] * 5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +45,11 @@ class _Facts:
     low: np.ndarray
     high: np.ndarray
     jerk: np.ndarray
+    brisk: np.ndarray
 
 
 class DropHabits:
-    """Habits of a drop; of each episode are kept three numbers a column."""
+    """Habits of a drop; of each episode are kept four numbers a column."""
 
     def __init__(self, episodes: Sequence[Episode]):
         self._facts = [_facts(episode.state) for episode in episodes]
@@ -69,9 +74,9 @@ def _habits(others: list[_Facts]) -> Habits:
     """Medians and outer tenths: some tasks open the gripper or use an arm, others do not, and a few bad episodes make no habit."""
     if len(others) < _FEWEST:
         return _NO_HABITS
-    low, high, jerk = (np.stack([getattr(facts, name) for facts in others]) for name in ("low", "high", "jerk"))
+    low, high, jerk, brisk = (np.stack([getattr(facts, name) for facts in others]) for name in ("low", "high", "jerk", "brisk"))
     covered = np.median(high - low, axis=0)
-    return Habits(np.percentile(low, 10, axis=0), np.percentile(high, 90, axis=0), covered, np.percentile(jerk, 90, axis=0))
+    return Habits(np.percentile(low, 10, axis=0), np.percentile(high, 90, axis=0), covered, np.percentile(jerk, 90, axis=0), np.median(brisk, axis=0))
 
 
 def telemetry_problems(episode: Episode, habits: Habits, settings: QualitySettings) -> list[Problem]:
@@ -83,7 +88,7 @@ def telemetry_problems(episode: Episode, habits: Habits, settings: QualitySettin
     columns = np.isfinite(state).all(axis=0)
     state = state[:, columns]
     if habits.known:
-        habits = Habits(*(values[columns] for values in (habits.low, habits.high, habits.span, habits.jerk)))
+        habits = Habits(*(values[columns] for values in (habits.low, habits.high, habits.span, habits.jerk, habits.brisk)))
     if state.shape[1] == 0:
         return problems
     if _static(state, habits, settings):
@@ -120,7 +125,8 @@ def _facts(state: np.ndarray) -> _Facts | None:
     if state.shape[1] == 0 or len(state) < 3:
         return None
     values = np.where(np.isfinite(state), state, 0.0).astype(np.float64)
-    return _Facts(values.min(axis=0), values.max(axis=0), _jerks(values).max(axis=0))
+    jerks = _jerks(values)
+    return _Facts(values.min(axis=0), values.max(axis=0), jerks.max(axis=0), _brisk(jerks))
 
 
 def _steps(state: np.ndarray) -> np.ndarray:
@@ -168,18 +174,27 @@ def _outside(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np
 def _jumps(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.ndarray:
     """Rows after which the state jumps."""
     jerks, steps, span = _jerks(state), _steps(state), np.ptp(state, axis=0)
-    usual = np.sort(jerks, axis=0)[-min(3, len(jerks))]
+    own = _brisk(jerks)
     if habits.known:
-        usual, span = np.maximum(usual, habits.jerk), habits.span
+        span = habits.span
+        # A gripper snaps in some episodes and not in others: more than any usually does, and far more than brisk motion.
+        most = np.maximum(settings.jump_ratio * np.maximum(own, habits.jerk), settings.jump_brisk * np.maximum(own, habits.brisk))
+    else:
+        most = _LONE_RATIO * own
     # What a column that hardly moves does is no jump of the robot.
     least = np.maximum(settings.jump_span * span, _SLIGHT * span.max())
-    found = (jerks > settings.jump_ratio * usual * (1 if habits.known else 2)) & (steps > least) & (span > 0)
+    found = (jerks > most) & (steps > least) & (span > 0)
     if not habits.known:
         for row, column in zip(*np.nonzero(found), strict=True):
             # A gripper jumps too, but from rest to rest.
             sides = state[max(0, row - 4) : row, column], state[row + 2 : row + 6, column]
             found[row, column] = any(len(side) > 1 and np.ptp(side) > _REST * span[column] for side in sides)
     return np.flatnonzero(found.any(axis=1))
+
+
+def _brisk(jerks: np.ndarray) -> np.ndarray:
+    """[S] third largest jerk of each column; the largest may be a jump, and one makes two of them where the robot moves on."""
+    return np.sort(jerks, axis=0)[-min(3, len(jerks))]
 
 
 def _jerks(state: np.ndarray) -> np.ndarray:

@@ -51,6 +51,23 @@ def test_a_slipped_encoder_is_a_jump_at_its_row(drop):
     assert found(drop, 0) == [("state_jump", pytest.approx(2.9), pytest.approx(3.0))]
 
 
+def test_a_slip_is_told_from_the_knocks_that_some_episodes_have():
+    """One episode in five is knocked by a quarter of its way, as grasps do; a slip of half the way stays a jump, the knocks do not become any."""
+    drop = [episode(index) for index in range(20)]
+
+    def knock(state):
+        state[31:33, 0] += 0.3 * np.ptp(state[:, 0])
+
+    def slip(state):
+        state[30:, 0] += 0.6 * np.ptp(state[:, 0])
+
+    for place in range(0, 20, 5):
+        drop[place] = with_state(drop[place], knock)
+    assert [found(drop, place) for place in range(20)] == [[]] * 20
+    drop[7] = with_state(drop[7], slip)
+    assert found(drop, 7) == [("state_jump", pytest.approx(2.9), pytest.approx(3.0))]
+
+
 def test_what_no_joint_reaches_is_out_of_range_and_not_a_jump_as_well(drop):
     def wild(state):
         state[20:25, 1] = 90
