@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import file_sha256
-from cosmos_ops.lake import MANIFEST, Lake, Manifest, atomic_write, read_manifest, write_json
+from cosmos_ops.lake import MANIFEST, Lake, Manifest, read_manifest, write_json
+from cosmos_ops.tensors import write_tensors
 
 DROPPED = "dropped"
 """Name in the text table of the embedding that stands for no text."""
@@ -97,8 +97,7 @@ def save_tensors(store: Path, stem: str, tensors: dict[str, torch.Tensor], dtype
     """Write a file and, last, what it holds; never over a whole file, which an older dataset version may list."""
     taken = {stored.file for stored in stored_files(store, stem)}
     path = store / next(name for name in _file_names(stem) if name not in taken)
-    with atomic_write(path) as part:
-        save_file({key: tensor.to(dtype).cpu().contiguous() for key, tensor in sorted(tensors.items())}, part)
+    write_tensors(path, {key: tensor.to(dtype).cpu().contiguous() for key, tensor in sorted(tensors.items())})
     stored = StoredFile(str(path.relative_to(store)), file_sha256(path), tuple(sorted(tensors)))
     write_json(path.with_suffix(".json"), {"sha256": stored.sha256, "names": stored.names, "bytes": path.stat().st_size})
     return stored

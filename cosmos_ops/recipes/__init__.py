@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _FIXED = ("name", "method")
 """What a profile must not override: they are what tells recipes apart."""
-_OPERATIONAL = ("checkpoint_minutes",)
+_OPERATIONAL = ("checkpoint_minutes", "checkpoints_kept")
 """Settings that cannot change the trained weights, so they are left out of the recipe's hash."""
 
 
@@ -72,6 +72,8 @@ class Recipe:
     """Stop after this many validations in a row without a better loss; None never stops early."""
     checkpoint_minutes: float = 10.0
     """Longest time between two checkpoints; 0 writes one after every update."""
+    checkpoints_kept: int = 2
+    """The newest so many stay: where one is damaged, training goes on from the one before."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass on any device: less memory, about a third more time. On a GPU the memory plan does so where it must."""
     ema_decay: float | None = None
@@ -185,6 +187,7 @@ def check_recipe(recipe: Recipe, where: str) -> None:
         ),
         (recipe.spike_factor is None or recipe.spike_factor > 1, f"spike_factor is {recipe.spike_factor}; use more than 1, 50 is usual, or null for none"),
         (recipe.checkpoint_minutes >= 0, f"checkpoint_minutes is {recipe.checkpoint_minutes}; use 0 (every update) or more"),
+        (recipe.checkpoints_kept >= 1, f"checkpoints_kept is {recipe.checkpoints_kept}; use 1 or more, 2 is usual"),
     )
     for fine, message in checks:
         if not fine:

@@ -16,11 +16,11 @@ import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from cosmos_ops.errors import UserError, WorkFailed
-from cosmos_ops.lake import atomic_write, write_json
+from cosmos_ops.lake import write_json
 from cosmos_ops.recipes import Recipe
+from cosmos_ops.tensors import write_tensors
 from cosmos_ops.training import dora
 from cosmos_ops.training.objective import derived_seed
 
@@ -89,8 +89,7 @@ def save_adapter(denoiser: torch.nn.Module, folder: Path, base_source: str, base
     config |= {"base_model_name_or_path": base_source, "revision": base_revision, "inference_mode": True}
     tensors = {f"{KEY_PREFIX}{name}": tensor for name, tensor in adapter_state(denoiser).items()}
     header = json.dumps({f"{KEY_PREFIX}{name}": value for name, value in config.items()}, sort_keys=True)
-    with atomic_write(folder / WEIGHTS) as part:
-        save_file(tensors, part, metadata={"format": "pt", HEADER: header})
+    write_tensors(folder / WEIGHTS, tensors, {"format": "pt", HEADER: header})
     write_json(folder / CONFIG, config)
     return weights_hash(tensors)
 

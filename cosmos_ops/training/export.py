@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from cosmos_ops.base_models.cosmos_names import PREFIX, nvidia_name
 from cosmos_ops.errors import UserError
-from cosmos_ops.lake import atomic_write
+from cosmos_ops.tensors import write_tensors
 from cosmos_ops.training.adapters import HEADER, KEY_PREFIX, WEIGHTS, adapter_settings, read_tensors
 
 FORMATS = ("diffusers", "nvidia")
@@ -26,8 +24,7 @@ def export_for_diffusers(folder: Path, path: Path, component: str = "transformer
     """The one file that a diffusers pipeline's `load_lora_weights` reads, alpha and DoRA included."""
     tensors = {f"{component}.{name}": tensor for name, tensor in _tensors(folder).items()}
     header = json.dumps({f"{component}.{name}": value for name, value in adapter_settings(folder).items()}, sort_keys=True)
-    with atomic_write(path) as part:
-        save_file(tensors, part, metadata={"format": "pt", HEADER: header})
+    write_tensors(path, tensors, {"format": "pt", HEADER: header})
     return len(tensors)
 
 
@@ -56,8 +53,7 @@ def export_for_nvidia(folder: Path, path: Path) -> int:
         "lora_target_modules": ",".join(sorted(targets)),
         "use_dora": str(bool(settings.get("use_dora"))).lower(),
     }
-    with atomic_write(path) as part:
-        save_file(tensors, part, metadata=header)
+    write_tensors(path, tensors, header)
     return len(tensors)
 
 

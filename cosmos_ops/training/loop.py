@@ -103,12 +103,15 @@ class Trainer:
         Raises `Interrupted` after saving when `stop()` becomes true, `WorkFailed` when a guard fails.
         """
         with reproducible(self.model.device), torch.random.fork_rng(devices=[]), torch.enable_grad():
-            saved = load_state(self.checkpoints, self.parameters, self.optimizer, self.average and self.average.tensors)
+            damage: list[str] = []
+            saved = load_state(self.checkpoints, self.parameters, self.optimizer, self.average and self.average.tensors, damage.append)
             self.state = saved or State()
             self._started, self._seconds_before = time.monotonic(), self.state.seconds
             self._saved_at = time.monotonic()
             self.journal = Journal(self.folder, saved and saved.step) if self.processes.first else NoJournal()
             try:
+                for message in damage:
+                    self._warn(message)
                 self._loop(report, stop, fresh=saved is None)
             finally:
                 self.journal.close()
@@ -236,7 +239,7 @@ class Trainer:
     def _save(self) -> None:
         self.state = replace(self.state, seconds=self._seconds())
         if self.processes.first:
-            save_state(self.checkpoints, self.state, self.parameters, self.optimizer, self.average and self.average.tensors)
+            save_state(self.checkpoints, self.state, self.parameters, self.optimizer, self.average and self.average.tensors, self.recipe.checkpoints_kept)
         self._saved_at = time.monotonic()
 
     def _exhausted(self) -> bool:

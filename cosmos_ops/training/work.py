@@ -1,6 +1,7 @@
 """One training job from its config to a finished adapter folder."""
 
 import contextlib
+import errno
 import importlib.metadata
 import platform
 import resource
@@ -18,6 +19,7 @@ from cosmos_ops.base_models.latent_store import LatentStore
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import Lake, Manifest, Output, read_manifest, resume_folder, write_json
 from cosmos_ops.recipes import recipe_hash, recipe_to_json
+from cosmos_ops.tensors import MAKE_ROOM
 from cosmos_ops.training.adapters import save_adapter
 from cosmos_ops.training.card import write_card
 from cosmos_ops.training.checkpoint import FOLDER as CHECKPOINTS
@@ -30,6 +32,7 @@ from cosmos_ops.training.memory import MemoryPlan, device_memory_gb, plan_memory
 from cosmos_ops.training.processes import Processes, process_group
 from cosmos_ops.training.run import CODE_VERSION, STAGE
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LIBRARIES = ("torch", "peft", "diffusers", "transformers", "safetensors")
 
 
@@ -45,7 +48,7 @@ def train_adapter(
     """
     folder = Path(config.output)
     config = replace(config, device=processes.device(config.device))
-    with _threads(config.threads), process_group(processes, config.device):
+    with _threads(config.threads), process_group(processes, config.device), _full_disk(folder):
         if processes.first:
             begun = False
 
@@ -99,6 +102,17 @@ def plan_for_device(config: TrainingConfig) -> MemoryPlan | None:
     """The memory plan for the GPU that training runs on, or of the size the job was prepared for; None on a CPU."""
     size = config.gpu_memory_gb or device_memory_gb(config.device)
     return None if size is None else plan_memory(config.base_model, config.clip, config.recipe, size)
+
+
+@contextlib.contextmanager
+def _full_disk(folder: Path) -> Iterator[None]:
+    """Say in one line what to do where a log or table no longer fits on the disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise WorkFailed(f"{folder} cannot be written ({error.strerror}); {MAKE_ROOM}") from None
 
 
 @contextlib.contextmanager

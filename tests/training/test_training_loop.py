@@ -256,14 +256,40 @@ def test_an_adapter_that_does_not_start_as_the_identity_is_refused(tmp_path):
 @pytest.mark.parametrize("damage", ["truncated", "other adapter"])
 def test_a_checkpoint_that_cannot_be_continued_says_what_to_remove(tmp_path, damage):
     run(trainer(tmp_path, tiny_recipe()), stop_at=5)
-    path = tmp_path / FOLDER / "state.safetensors"
     recipe = tiny_recipe()
     if damage == "truncated":
-        path.write_bytes(path.read_bytes()[:-50])
+        for path in (tmp_path / FOLDER).glob("state-*"):
+            path.write_bytes(path.read_bytes()[:-50])
     else:
         recipe = tiny_recipe(targets=("to_q",))
     with pytest.raises(WorkFailed, match=rf"remove {tmp_path / FOLDER}, training starts again"):
         run(trainer(tmp_path, recipe))
+
+
+@pytest.mark.parametrize("damage", ["one bit", "truncated", "no best weights"])
+def test_where_the_newest_checkpoint_is_damaged_the_one_before_is_taken(tmp_path, damage):
+    recipe = tiny_recipe(steps=10, checkpoint_minutes=0.0, checkpoints_kept=3)
+    straight = trainer(tmp_path / "straight", recipe)
+    run(straight)
+    stopped = trainer(tmp_path / "broken", recipe)
+    run(stopped, stop_at=8)
+    folder = tmp_path / "broken" / FOLDER
+    assert sorted(path.name for path in folder.glob("state-*")) == [f"state-{step:08d}.safetensors" for step in (6, 7, 8)]
+    assert stopped.state.best_step == 8, "the older two name the best weights of step 4"
+    assert sorted(path.name for path in folder.glob("best-*")) == ["best-4.safetensors", "best-8.safetensors"]
+    content = bytearray((folder / "state-00000008.safetensors").read_bytes())
+    content[-1] ^= 1
+    if damage == "no best weights":
+        (folder / "best-8.safetensors").unlink()
+    else:
+        (folder / "state-00000008.safetensors").write_bytes(content if damage == "one bit" else content[:-50])
+    resumed = trainer(tmp_path / "broken", recipe)
+    run(resumed)
+    assert resumed.reports[0].step == 7
+    assert same(weights(resumed), weights(straight))
+    warnings = [row["warning"] for row in read_log(tmp_path / "broken") if "warning" in row]
+    assert "damaged checkpoint" in warnings[-1] and "went on from the checkpoint before" in warnings[-1]
+    assert len(list(folder.glob("state-*"))) == 3
 
 
 def test_gradient_checkpointing_is_refused_where_the_model_has_none(tmp_path):
