@@ -2,7 +2,8 @@
 
 Layout of a store (`lake.latents(<model and geometry>)`): `<shard sha256>.safetensors` with one tensor a clip (`.1`, `.2`, ... follow the
 hash where a later dataset version wants more of a shard's clips) and `text/<caption sha256>.safetensors`, each with a `.json` beside it,
-written after it, that holds its hash; `<dataset version>/` lists in two tables exactly the files and hashes that make up a dataset version.
+written after it, that holds its hash and the store's name; `<dataset version>/` lists in
+two tables exactly the files and hashes that make up a dataset version.
 """
 
 import hashlib
@@ -81,7 +82,10 @@ class StoredFile:
 
 
 def stored_files(store: Path, stem: str) -> list[StoredFile]:
-    """Whole files of a shard or text. Size is compared here, the hash when the file is read."""
+    """Whole files of a shard or text. Size is compared here, the hash when the file is read.
+
+    Raises `UserError` for a file that another model, or another geometry, made: copied from another store it would be taken for one of this store's.
+    """
     found = []
     for name in _file_names(stem):
         path = store / name
@@ -89,6 +93,8 @@ def stored_files(store: Path, stem: str) -> list[StoredFile]:
             about = json.loads(path.with_suffix(".json").read_text())
         except FileNotFoundError:
             return found
+        if about.get("store", store.name) != store.name:
+            raise UserError(f"{path} was encoded under fingerprint {about['store']} and lies in the store of {store.name}; remove it and its .json")
         if path.is_file() and path.stat().st_size == about["bytes"]:
             found.append(StoredFile(name, about["sha256"], tuple(about["names"])))
 
@@ -99,7 +105,7 @@ def save_tensors(store: Path, stem: str, tensors: dict[str, torch.Tensor], dtype
     path = store / next(name for name in _file_names(stem) if name not in taken)
     write_tensors(path, {key: tensor.to(dtype).cpu().contiguous() for key, tensor in sorted(tensors.items())})
     stored = StoredFile(str(path.relative_to(store)), file_sha256(path), tuple(sorted(tensors)))
-    write_json(path.with_suffix(".json"), {"sha256": stored.sha256, "names": stored.names, "bytes": path.stat().st_size})
+    write_json(path.with_suffix(".json"), {"sha256": stored.sha256, "names": stored.names, "bytes": path.stat().st_size, "store": store.name})
     return stored
 
 

@@ -74,6 +74,11 @@ def _train(config: TrainingConfig, folder: Path, report: Callable[[Report], None
     latents = _latents(config, lake)
     model = _model(config)
     wanted = model.latent_shape(config.clip.frames, config.clip.height, config.clip.width)
+    if not latents.folder.name.startswith(model.fingerprint):
+        raise UserError(
+            f"the latents in {latents.folder} were encoded under fingerprint {latents.folder.name} and this base model's is {model.fingerprint}; "
+            "encode the latents with this profile"
+        )
     found = tuple(latents.clip(samples.train[0].clip_id).shape)
     if found != tuple(wanted):
         raise UserError(f"latents are {found} and the profile's clips make {tuple(wanted)}; encode the latents with this profile")

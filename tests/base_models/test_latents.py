@@ -119,6 +119,32 @@ def test_damage_is_seen_on_read_and_mended(lake, first, profile):
     LatentStore(lake, mended).clip(first[0]["clip_id"])
 
 
+def test_a_file_of_another_fingerprint_is_not_taken_for_one_of_ours(lake, first, profile):
+    version = add_dataset(lake, first)
+    wider = replace(profile, base_model=replace(profile.base_model, dtype="bfloat16"))  # other numbers under the same names
+    theirs = encode_latents(lake, version, wider).path.parent
+    ours = lake.latents(latents_fingerprint(profile, identify_world_model(profile.base_model, lake.models()), "cpu"))
+    shutil.copytree(theirs, ours, ignore=lambda *_: {version})
+    with pytest.raises(UserError, match=rf"was encoded under fingerprint {theirs.name} and lies in the store of {ours.name}; remove it and its .json"):
+        encode_latents(lake, version, profile)
+    for path in ours.rglob("*.safetensors"):
+        path.unlink()
+        path.with_suffix(".json").unlink()
+    assert encode_latents(lake, version, profile).meta["encoded"] == 3
+
+
+def test_two_windows_of_an_episode_share_one_text_of_the_expected_size(lake, profile, model):
+    clips = [row | {"episode_id": "one", "window": number} for number, row in enumerate(add_shard(lake, "windows", clips=4, seed=9))]
+    manifest = encode_latents(lake, add_dataset(lake, [row | {"caption": CAPTIONS[0]} for row in clips]), profile)
+    store = LatentStore(lake, manifest)
+    assert len({store.clip(row["clip_id"]).sum().item() for row in clips}) == 4
+    texts = sorted((store.folder / "text").glob("*.safetensors"))
+    assert len(texts) == 2, "one caption, and the constant for no text"
+    tokens, width = model.dropped_text().shape[1:]
+    for path in texts:  # after the projection: at 2B 512 x 1024 in bfloat16 are 1 MB, before it 103 MB
+        assert path.stat().st_size == pytest.approx(tokens * width * 4, abs=200)
+
+
 def test_negative_prompt_is_encoded_with_the_captions(lake, first, profile, model):
     with_negative = replace(profile, generation=replace(profile.generation, negative_prompt="blurry"))
     version = add_dataset(lake, first)

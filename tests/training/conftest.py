@@ -78,7 +78,7 @@ def nano_lake(tmp_path_factory) -> NanoLake:
         pq.write_table(pa.Table.from_pylist(rows), folder / "samples.parquet")
         return Output(digest(rows), len(rows))
 
-    store = lake.latents("nano")
+    store = lake.latents(f"{model.fingerprint}-small")
     clips = save_tensors(store, "shard", {row["clip_id"]: model.encode_video(frames[number : number + 1])[0] for number, row in enumerate(rows)}, torch.float32)
     texts = {text_sha256(caption): model.encode_text([caption])[0] for caption in CAPTIONS} | {DROPPED: model.dropped_text()[0]}
     stored = {name: save_tensors(store, f"text/{name}", {"text": tensor}, torch.float32) for name, tensor in texts.items()}

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,16 @@ def test_a_job_that_cannot_work_is_not_prepared(nano_lake: NanoLake, changes, sa
     values = {"dataset_version": "v1", "precision": "auto", "device": "cpu", "base_revision": nano_lake.revision, **changes}
     with pytest.raises(UserError, match=says):
         prepare_training(nano_lake.lake, nano_lake.profile, nano_lake.recipe(), latents=nano_lake.latents, **values)
+
+
+def test_latents_of_another_base_model_are_refused(nano_lake: NanoLake, tmp_path):
+    job = nano_lake.job(nano_lake.recipe(), tmp_path / "lake")
+    other = tmp_path / "lake" / "latents" / "0000-of-another-model"
+    shutil.copytree(nano_lake.latents.path.parent, other)
+    values = json.loads(job.config_path.read_text())
+    Path(job.config_path).write_text(json.dumps({**values, "latents": str(other / nano_lake.latents.path.name)}))
+    with pytest.raises(UserError, match="encoded under fingerprint 0000-of-another-model and this base model's is .*; encode the latents with this profile"):
+        train_inline(job)
 
 
 def test_another_base_model_than_prepared_for_is_refused(nano_lake: NanoLake, tmp_path):

@@ -11,7 +11,7 @@ from cosmos_ops.base_models.latent_store import DROPPED, LATENTS_SCHEMA, TEXT_SC
 from cosmos_ops.lake import Lake, Output, build_folder
 from cosmos_ops.profiles import BaseModelSpec, ClipGeometry, load_profile
 from cosmos_ops.training.run import TrainingJob, prepare_training
-from tests.training.tiny_world import MemoryLatents, tiny_recipe
+from tests.training.tiny_world import MemoryLatents, TinyWorld, tiny_recipe
 
 
 def tiny_job(root: Path, **settings) -> TrainingJob:
@@ -30,7 +30,7 @@ def tiny_job(root: Path, **settings) -> TrainingJob:
         pq.write_table(pa.Table.from_pylist(rows), folder / "samples.parquet")
         return Output("v1", len(rows))
 
-    store = lake.latents("tiny")
+    store = lake.latents(TinyWorld().fingerprint)
     clips = save_tensors(store, "shard", latents.clips, torch.float32)
     texts = {text_sha256(caption): text for caption, text in latents.texts.items()} | {DROPPED: latents.dropped_text()}
     stored = {name: save_tensors(store, f"text/{name}", {"text": tensor}, torch.float32) for name, tensor in texts.items()}
