@@ -75,7 +75,8 @@ def build_contender(name: str, adapter_of: AdapterOf, deps: Sequence, group: str
                 lake.heads.update({f"generations/{name}": None, f"scores/{name}": None})
                 context.log.info(str(reason))
                 return dg.MaterializeResult(data_version=dg.DataVersion("absent"), metadata={"absent": str(reason)})
-            manifest = generate(lake.lake, lake.profile, version, latents_manifest(lake), name, adapter, gpu.device(), progress_log(context, f"{name}: videos"))
+            progress = progress_log(context, f"{name}: videos")
+            manifest = generate(lake.lake, lake.profile, version, latents_manifest(lake), name, adapter, gpu.devices(), progress)
             lake.heads.update({f"generations/{name}": manifest.path.name})
         return result(manifest, table="videos.parquet", picture="filmstrip.png")
 

@@ -76,17 +76,20 @@ def picture_metadata(path: Path) -> dg.MetadataValue:
 def progress_log(context: dg.AssetExecutionContext, what: str) -> Progress:
     """A progress callback that writes to the run's log, at most every few seconds and at the end; it stops a step whose run died."""
     last = time.monotonic()
-    began = last
+    began: tuple[float, int] | None = None
 
     def report(done: int, total: int, note: str) -> None:
-        nonlocal last
+        nonlocal last, began
         stop_if_orphaned()
         now = time.monotonic()
+        if began is None or done < began[1]:
+            began = now, done  # what an earlier run had done took this one no time; a new count is new work
         if done < total and now - last < _PROGRESS_SECONDS:
             return
         last = now
-        left = (now - began) / done * (total - done) if done else 0.0
-        context.log.info(f"{what}: {done}/{total} {note} ({left:.0f} s left)" if done < total else f"{what}: {done}/{total} {note}")
+        here = done - began[1]
+        left = f" ({(now - began[0]) / here * (total - done):.0f} s left)" if here and done < total else ""
+        context.log.info(f"{what}: {done}/{total} {note}{left}")
 
     return report
 

@@ -22,6 +22,15 @@ class GpuResource(dg.ConfigurableResource):
 
         return "cuda" if torch.cuda.is_available() else "cpu"
 
+    def devices(self) -> tuple[str, ...]:
+        """All devices for work that can be shared: every visible GPU, unless one of them was named."""
+        device = self.device()
+        if device != "cuda":
+            return (device,)
+        import torch
+
+        return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or (device,)
+
     def memory_gb(self) -> float | None:
         """Size of that device in GB, which training plans its memory by; None on a CPU."""
         device = self.device()

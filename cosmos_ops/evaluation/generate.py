@@ -6,6 +6,7 @@ by the weights, not by the contender: base is generated once for every recipe, a
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import pyarrow.parquet as pq
 from cosmos_ops.base_models import identify_world_model
 from cosmos_ops.errors import WorkFailed
 from cosmos_ops.evaluation.samples import STRIP_FRAMES, Sample, read_samples, read_video, real_frames, spread
-from cosmos_ops.evaluation.sampling import VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, Generation, device_name, latents_name, note_name, video_name
+from cosmos_ops.evaluation.sampling import VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, device_name, latents_name, note_name, video_name
+from cosmos_ops.evaluation.sharing import Work, sample_all
 from cosmos_ops.hashing import digest, file_sha256
 from cosmos_ops.lake import Lake, Manifest, Output, read_manifest, resume_folder
 from cosmos_ops.profiles import Profile
@@ -50,20 +52,28 @@ SCHEMA = pa.schema(
 
 
 def generate(
-    lake: Lake, profile: Profile, evaluation_version: str, latents: Manifest, contender: str, adapter: Manifest | None, device: str, progress: Progress = silent
+    lake: Lake,
+    profile: Profile,
+    evaluation_version: str,
+    latents: Manifest,
+    contender: str,
+    adapter: Manifest | None,
+    device: str | Sequence[str],
+    progress: Progress = silent,
 ) -> Manifest:
     """Generate every sample of an evaluation set with the base model, or with an adapter on it.
 
     Writes `<sample key>.mp4` (H.264, the clip's own fps), `<sample key>.safetensors` (`latents` float32 [C, t, h, w], as sampled),
-    `videos.parquet` and `filmstrip.png`. Continues after an interruption with the samples that are not whole. `contender` only names
-    the work in progress notes. Raises `WorkFailed` for an adapter of another base model or one that saw an episode of the evaluation set, and
-    for a video that the guardrail refuses.
+    `videos.parquet` and `filmstrip.png`. Continues after an interruption with the samples that are not whole. Several devices (of one kind)
+    share the batches, a process each; the videos are those of one device. `contender` only names the work in progress notes. Raises `WorkFailed`
+    for an adapter of another base model or one that saw an episode of the evaluation set, and for a video that the guardrail refuses.
     """
     base_revision = identify_world_model(profile.base_model, lake.models()).revision
     if adapter is not None and adapter.meta["base"]["revision"] != base_revision:
         theirs = adapter.meta["base"]["revision"]
         raise WorkFailed(f"the adapter of {contender} was made for base revision {theirs}, the profile's is {base_revision}; train it again")
-    precision = "float32" if device.startswith("cpu") else profile.base_model.dtype
+    devices = (device,) if isinstance(device, str) else tuple(device)
+    precision = "float32" if devices[0].startswith("cpu") else profile.base_model.dtype
     settings = {name: value for name, value in asdict(profile.generation).items() if name not in ("batch", "seeds")}  # neither changes a sample
     weights = {"base_revision": base_revision, "adapter": adapter.data_version if adapter else None, "adapter_key": adapter.key if adapter else None}
     encoding = [VIDEO_CRF, VIDEO_PRESET, VIDEO_GOP]
@@ -78,7 +88,7 @@ def generate(
         "conditioning_latent_frames": profile.generation.conditioning_latent_frames,
         "guardrail": profile.base_model.guardrail,
         "precision": precision,
-        "device": device_name(device),
+        "device": device_name(devices[0]),
     }
 
     def write(folder: Path) -> Output:
@@ -88,8 +98,8 @@ def generate(
         missing = [sample for sample in samples if not _is_whole(folder, sample)]
         measured: dict[str, Any] = {}
         if missing:
-            work = Generation(lake, profile, latents, adapter, device)
-            measured = work.run(folder, missing, samples, contender, progress)
+            work = Work(lake, profile, latents, adapter, folder)
+            measured = sample_all(work, devices, missing, len(samples), contender, progress)
         rows = [_row(folder, sample, profile) for sample in samples]
         write_table(folder / "videos.parquet", rows, SCHEMA)
         strips = []
@@ -122,7 +132,11 @@ def _refuse_seen_episodes(lake: Lake, adapter: Manifest, samples: list[Sample], 
 
 
 def _is_whole(folder: Path, sample: Sample) -> bool:
-    return all((folder / name).is_file() for name in (video_name(sample), latents_name(sample), note_name(sample)))
+    try:
+        files = json.loads((folder / note_name(sample)).read_text())["files"]
+        return all(file_sha256(folder / name) == files[name] for name in (video_name(sample), latents_name(sample)))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False  # a part is missing, cut short or of an earlier version: made again
 
 
 def _row(folder: Path, sample: Sample, profile: Profile) -> dict[str, Any]:

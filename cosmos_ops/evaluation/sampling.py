@@ -3,6 +3,8 @@
 import resource
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from cosmos_ops.base_models.guardrail import guardrail
 from cosmos_ops.base_models.latents import LatentStore
 from cosmos_ops.errors import WorkFailed
 from cosmos_ops.evaluation.samples import Sample
+from cosmos_ops.hashing import file_sha256
 from cosmos_ops.lake import Lake, Manifest, atomic_write, write_json
 from cosmos_ops.profiles import Profile
-from cosmos_ops.progress import Progress
 from cosmos_ops.training.adapters import load_adapter
 from cosmos_ops.video.encode import encode_mp4
 
@@ -35,6 +37,14 @@ def peak_memory_bytes(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one process took."""
+
+    stage_seconds: dict[str, float]
+    peak_memory_bytes: int
 
 
 class Generation:
@@ -55,24 +65,12 @@ class Generation:
         negative = profile.generation.negative_prompt
         self.negative = self.store.dropped_text() if negative is None else self.store.text(negative)
 
-    def run(self, folder: Path, missing: list[Sample], samples: list[Sample], contender: str, progress: Progress) -> dict[str, Any]:
-        done = len(samples) - len(missing)
-        size = self.profile.generation.batch
-        for start in range(0, len(missing), size):
-            batch = missing[start : start + size]
-            progress(done, len(samples), f"{contender}: sampling {len(batch)} at once")
+    def run(self, folder: Path, batches: list[list[Sample]], report: Callable[[int], None]) -> "Measured":
+        """Make the videos of these batches; `report(n)` after each says how many samples it had."""
+        for batch in batches:
             self._batch(folder, batch)
-            done += len(batch)
-            progress(done, len(samples), f"{contender}: {done} of {len(samples)} videos")
-        stages = {f"{name}_s": round(seconds, 3) for name, seconds in self.stages.items()}
-        memory, shown_s = peak_memory_bytes(self.device), sum(self.profile.clip.frames / sample.fps for sample in missing) / len(missing)
-        return {
-            "generated_now": len(missing),
-            "batch": size,
-            "stage_seconds": stages,
-            "peak_memory_bytes": memory,
-            "memory_bytes_per_video_s": memory / (min(size, len(missing)) * shown_s),
-        }
+            report(len(batch))
+        return Measured({f"{name}_s": seconds for name, seconds in self.stages.items()}, peak_memory_bytes(self.device))
 
     @torch.inference_mode()
     def _batch(self, folder: Path, batch: list[Sample]) -> None:
@@ -108,8 +106,9 @@ class Generation:
         encoded = time.perf_counter()
         self.stages["decode"] += decoded - started
         self.stages["encode"] += encoded - decoded
-        # Last: a sample is whole when its note is there.
-        write_json(folder / note_name(sample), {"seconds": round(sample_s + encoded - started, 4)})
+        # Last: a sample is whole when its note is there and its files are those of the note.
+        files = {name: file_sha256(folder / name) for name in (video_name(sample), latents_name(sample))}
+        write_json(folder / note_name(sample), {"seconds": round(sample_s + encoded - started, 4), "files": files})
 
 
 def safe_frames(checker: Any, frames: np.ndarray, prompt: str, name: str) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Generating the evaluation set: who gets which folder, what is the same from run to run, and what an interruption costs."""
 
+import multiprocessing
 import os
 import shutil
+import signal
 from dataclasses import fields, replace
 from io import BytesIO
 
@@ -14,11 +16,12 @@ from safetensors.numpy import load_file
 
 from cosmos_ops.base_models import load_world_model
 from cosmos_ops.base_models.latents import LatentStore
-from cosmos_ops.errors import WorkFailed
+from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.evaluation.generate import SCHEMA, generate
 from cosmos_ops.evaluation.metrics.psnr_ssim import psnr, ssim
 from cosmos_ops.evaluation.samples import Sample, read_samples, read_video, real_frames
-from cosmos_ops.evaluation.sampling import VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, safe_frames
+from cosmos_ops.evaluation.sampling import VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, Generation, safe_frames
+from cosmos_ops.evaluation.sharing import Work, _work, sample_all, share_of
 from cosmos_ops.lake import MANIFEST
 from cosmos_ops.shards.dataset import EVALUATION_SCHEMA
 from cosmos_ops.shards.decode import decode_clip
@@ -137,7 +140,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(world, tmp_path):
     folder = anew.lake.generations(undisturbed.key)
     assert not (folder / MANIFEST).exists()
     whole, lost = sorted(folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime_ns)
-    lost.with_suffix(".safetensors").unlink()
+    lost.write_bytes(lost.read_bytes()[:-200])  # as a full disk leaves it
     before = os.stat(whole).st_mtime_ns, os.stat(lost).st_mtime_ns
     notes = []
     done = anew.generate(version="few", progress=lambda *step: notes.append(step))
@@ -146,6 +149,92 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(world, tmp_path):
     assert os.stat(whole).st_mtime_ns == before[0] and os.stat(lost).st_mtime_ns != before[1]
     assert done.path != undisturbed.path
     assert done.data_version == undisturbed.data_version
+
+
+@pytest.mark.slow
+def test_two_processes_make_byte_for_byte_what_one_makes(world, generated, tmp_path):
+    anew = fresh(world, tmp_path)
+    notes = []
+    shared = generate(
+        anew.lake, anew.profile, EVALUATION, anew.latents, "base", None, ("cpu", "cpu"), progress=lambda done, total, note: notes.append((done, total))
+    )
+    assert shared.meta["devices"] == 2 and generated["base"].meta["devices"] == 1
+    made = {name: sha256 for name, sha256 in shared.files.items() if name.endswith((".mp4", ".safetensors"))}
+    assert len(made) == 2 * EPISODES * CLIPS_EACH and made.items() <= generated["base"].files.items()
+    assert shared.data_version == generated["base"].data_version and shared.key == generated["base"].key
+    assert notes[0] == (0, 8) and notes[-1] == (8, 8) and sorted(notes) == notes
+
+
+class _Deadly:
+    """Ends the process that receives it."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_work_in_one_line(world, tmp_path):
+    samples = read_samples(world.lake, EVALUATION)
+    work = Work(_Deadly(), world.profile, world.latents, None, tmp_path)
+    with pytest.raises(WorkFailed, match="generated on cpu:[01] died .exit code 3; out of memory, or killed.; run again, what is whole is kept"):
+        sample_all(work, ("cpu:0", "cpu:1"), samples, len(samples), "base", lambda *step: None)
+
+
+def test_an_expected_failure_in_a_process_is_told_as_itself(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)  # this is no process of its own
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    lost = replace(world.adapter, path=tmp_path / "nothing")
+    _work(Work(world.lake, world.profile, world.latents, lost, tmp_path), "cpu", [], 1, theirs)
+    said = ours.recv()
+    assert isinstance(said, UserError | WorkFailed) and "nothing" in str(said)
+
+
+def test_every_batch_goes_to_one_process():
+    batches = [[number] for number in range(7)]
+    shares = [share_of(batches, rank, 3) for rank in range(3)]
+    assert sorted(batch for share in shares for batch in share) == batches and [len(share) for share in shares] == [3, 2, 2]
+
+
+def test_base_is_sampled_once_for_all_recipes_datasets_and_names(world, generated, monkeypatch):
+    """What is counted is work: batches that went through the model."""
+    batches = []
+    one_batch = Generation._batch
+    monkeypatch.setattr(Generation, "_batch", lambda self, folder, batch: (batches.append(len(batch)), one_batch(self, folder, batch)))
+    write_evaluation_set(world.lake, "shared", [row | {"seed": 3} for row in evaluation_rows(world)[:2]])
+    first = world.generate(version="shared")
+    assert batches == [2] and not first.unchanged
+    for recipe in ("lora-r8", "dora-r8"):
+        other = replace(world, profile=replace(world.profile, recipes=(recipe,)), latents=replace(world.latents, data_version=f"later, for {recipe}"))
+        again = generate(other.lake, other.profile, "shared", other.latents, "base", None, "cpu")
+        assert again.unchanged and again.path == first.path
+    assert batches == [2]
+    world.generate(world.adapter, version="shared")
+    assert batches == [2, 2]
+
+
+def test_video_to_world_continues_two_latent_frames_and_scores_none_of_what_was_given(world):
+    """Two latent frames are five pixel frames; image-to-world is what all other tests of this file do."""
+    few(world, "video", 2)
+    to_world = replace(world, profile=replace(world.profile, generation=replace(world.profile.generation, conditioning_latent_frames=2)))
+    made, from_image = to_world.generate(version="video"), world.generate(version="video")
+    assert made.path != from_image.path and made.meta["conditioning_latent_frames"] == 2
+    store, samples = LatentStore(world.lake, world.latents), read_samples(world.lake, "video")
+    for sample in samples:
+        real = store.clip(sample.clip_id).numpy()
+        latents = load_file(made.file(f"{sample.sample_key}.safetensors"))["latents"]
+        np.testing.assert_allclose(latents[:, :2], real[:, :2], atol=1e-6)
+        assert np.abs(latents[:, 2:] - real[:, 2:]).mean() > 0.05
+        assert np.abs(load_file(from_image.file(f"{sample.sample_key}.safetensors"))["latents"][:, 1] - real[:, 1]).mean() > 0.05
+    scores = pq.read_table(to_world.score(made, version="video").file("scores.parquet")).to_pylist()
+    for sample in samples:
+        real, video = real_frames(world.lake, sample), read_video(made.file(f"{sample.sample_key}.mp4"), CLIP.frames)
+        expected = np.mean([psnr(a, b) for a, b in zip(real[5:], video[5:], strict=True)])
+        (found,) = (row["value"] for row in scores if row["sample_key"] == sample.sample_key and row["metric"] == "psnr")
+        assert found == pytest.approx(expected) and found != pytest.approx(np.mean([psnr(a, b) for a, b in zip(real[1:], video[1:], strict=True)]))
+
+
+def evaluation_rows(world: World) -> list[dict]:
+    return pq.read_table(world.lake.evaluation_set(EVALUATION) / "samples.parquet").to_pylist()
 
 
 def test_an_adapter_of_another_base_is_refused(world):
