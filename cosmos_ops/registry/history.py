@@ -81,6 +81,29 @@ def reigns(entries: list[Entry]) -> list[int | None]:
     return stack
 
 
+def champion_times(client: MlflowClient, model: str) -> dict[int, list[dict[str, str | None]]]:
+    """Version -> when it was champion, [{`from`, `until`}] in ISO UTC; `until` None for the present. As far back as the history reaches."""
+    times: dict[int, list[dict[str, str | None]]] = {}
+    entries = read_history(client, model)
+    for entry, following in zip(entries, [*entries[1:], None], strict=True):
+        if entry["version"] is not None:
+            times.setdefault(entry["version"], []).append({"from": entry["time"], "until": following["time"] if following else None})
+    return times
+
+
+def moved_outside(client: MlflowClient, model: str) -> str | None:
+    """One line where the champion alias is not where this project left it, or was found so by the last command; None where all is well."""
+    registered = client.get_registered_model(model)
+    holder = int(registered.aliases[CHAMPION]) if CHAMPION in registered.aliases else None
+    entries = json.loads(registered.tags.get(HISTORY, "[]"))
+    left = entries[-1]["version"] if entries else None
+    if INTENT in registered.tags or (holder == left and not (entries and entries[-1]["action"] == "found")):
+        return None
+    before = next((entry["version"] for entry in reversed(entries) if entry["action"] != "found"), None)
+    now = f"version {holder}" if holder else "no version"
+    return f"the champion alias was moved outside of this project, to {now} (this project's last decision: {f'version {before}' if before else 'none'})"
+
+
 def append(client: MlflowClient, model: str, entry: Entry) -> None:
     """Add an entry unless it is there."""
     entries = read_history(client, model)

@@ -1,34 +1,36 @@
-"""Lineage both ways: from an adapter back to its data, from an episode forward to the adapters that saw it."""
+"""Lineage backwards: from an adapter to the data, the base model, the code and the runs that made it."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
-from cosmos_ops.errors import UserError
-from cosmos_ops.lake import Lake, Manifest, read_manifest
+from cosmos_ops.lake import Lake, read_manifest
 from cosmos_ops.profiles import Profile
 from cosmos_ops.registry import names
 from cosmos_ops.registry.connection import talking_to
 from cosmos_ops.registry.dataset_facts import read_dataset_facts
+from cosmos_ops.registry.history import moved_outside
 from cosmos_ops.registry.tracking import Tracking
-from cosmos_ops.registry.versions import aliases_of, resolve
+from cosmos_ops.registry.versions import PEFT_FILES, Adapter, resolve
+from cosmos_ops.shards.exclusions import read_forgotten
 
-SEEN_IN_TRAINING = ("train", "validation")
 
-
-def lineage_of(lake: Lake, tracking: Tracking, profile: Profile, ref: str) -> dict[str, Any]:
+def lineage_of(lake: Lake, tracking: Tracking, profile: Profile, ref: str, recipes: list[str] | None = None) -> dict[str, Any]:
     """Everything behind an adapter: `ref` is an alias, a version, an MLflow run id, an adapter key or an adapter's folder.
 
     `alias`, `name` and `version` are None for an adapter that was never registered, `evaluation_set` and `scores` for one that was
-    never decided on. Raises `UserError` where `ref` names nothing or the lake lacks the adapter's dataset.
+    never decided on. `forgotten` maps those of its episodes that are to be forgotten to reasons. `notes` says what is not as it was left:
+    files that are gone, an alias moved by hand, a recipe that is not among `recipes` (today's names) any more. Raises `UserError` where
+    `ref` names nothing or the lake lacks the adapter's dataset.
     """
     with talking_to(tracking.tracking_uri):
         found = resolve(lake, tracking, profile, ref)
+        notes = _notes(lake, tracking.client, found, recipes)
     tags = found.tags
     data = read_dataset_facts(lake, tags[names.DATASET_VERSION])
+    forgotten = read_forgotten(lake)
     return {
         "alias": ref if ref in found.aliases else next(iter(found.aliases), None),
         "name": found.name,
@@ -51,115 +53,33 @@ def lineage_of(lake: Lake, tracking: Tracking, profile: Profile, ref: str) -> di
         "captioner": data.captioner,
         "scores": json.loads(tags.get(names.SCORES, "null")),
         "gate": {"verdict": tags.get(names.GATE), "reason": tags.get(names.GATE_REASON)},
+        "forgotten": {episode: forgotten[episode] for ids in data.episodes.values() for episode in ids if episode in forgotten},
+        "notes": notes,
     }
 
 
-def lineage_of_episode(lake: Lake, tracking: Tracking, episode_id: str) -> dict[str, Any]:
-    """Everything made from an episode: clip ids, shards (paths in the lake), dataset versions, adapters that saw it.
-
-    Only adapters whose dataset version holds the episode in its train or validation split count: a test episode leads to none.
-    Raises `UserError` for an id no drop of the lake holds.
-    """
-    drops = [drop for drop in lake.drop_names() if _rows(read_manifest(lake.drop_stage(drop, "episodes")), "episodes.parquet", episode_id, ["episode_id"])]
-    if not drops:
-        raise UserError(f"no drop in {lake.root} holds episode {episode_id!r}; `cosmos-ops inspect PATH` lists the ids of a log")
-    clips, shards = set(), set()
-    for drop in drops:
-        for folder in _profile_folders(lake, drop, "clips"):
-            clips |= {row["clip_id"] for row in _rows(read_manifest(folder), "clips.parquet", episode_id, ["clip_id"])}
-        for folder in _profile_folders(lake, drop, "shards"):
-            rows = _rows(read_manifest(folder), "index.parquet", episode_id, ["clip_id", "shard"])
-            clips |= {row["clip_id"] for row in rows}
-            shards |= {str((folder / row["shard"]).relative_to(lake.root)) for row in rows}
-    splits = _dataset_splits(lake, episode_id)
-    return {
-        "episode": episode_id,
-        "drop": drops[0],
-        "drops": drops,
-        "clips": sorted(clips),
-        "shards": sorted(shards),
-        "dataset_versions": sorted(splits),
-        "splits": splits,
-        "adapters": _adapters(tracking, sorted(version for version, split in splits.items() if split in SEEN_IN_TRAINING)),
-    }
+def _notes(lake: Lake, client: MlflowClient, found: Adapter, recipes: list[str] | None) -> list[str]:
+    notes = []
+    key, recipe = found.tags[names.ADAPTER_KEY], found.tags[names.RECIPE]
+    manifest = read_manifest(lake.adapter(key))
+    in_lake = manifest is not None and manifest.data_version == found.tags[names.ADAPTER_VERSION]
+    kept = _artifacts(client, found.run_id)
+    if not set(PEFT_FILES) <= kept:
+        notes.append(
+            f"MLflow run {found.run_id} no longer holds the adapter's files; "
+            + ("the lake does" if in_lake else f"the lake does not either: `cosmos-ops reproduce {found.run_id}` makes them again")
+        )
+    elif not in_lake:
+        notes.append("the lake does not hold this adapter's files; they are fetched from MLflow when they are needed")
+    if found.name and (told := moved_outside(client, found.name)):
+        notes.append(told)
+    if recipes is not None and recipe not in recipes:
+        notes.append(f"recipe {recipe} is not in the repository any more; its settings are in the MLflow run and in the adapter's recipe.json")
+    return notes
 
 
-def lineage_tree(found: dict[str, Any]) -> str:
-    """Either lineage as an indented text for people; long lists are counted."""
-    if "adapters" in found:
-        lines = [f"episode {found['episode']}", f"├─ drop {found['drop']}", f"├─ clips {_counted(found['clips'])}", f"├─ shards {_counted(found['shards'])}"]
-        lines += [f"├─ dataset {version} ({found['splits'][version]})" for version in found["dataset_versions"]]
-        adapters = [f"adapter {made['name']} version {made['version']} {_in_brackets(made['aliases'])}run {made['run_id']}" for made in found["adapters"]]
-        *upper, last = adapters or ["no adapter saw it in training"]
-        return "\n".join([*lines, *[f"├─ {text}" for text in upper], f"└─ {last}"])
-    episodes = ", ".join(f"{len(ids)} {split}" for split, ids in found["episodes"].items())
-    aliases = [found["alias"]] if found["alias"] else []
-    title = f"{found['name']} version {found['version']} {_in_brackets(aliases)}" if found["name"] else "unregistered adapter "
-    return "\n".join(
-        [
-            f"{title}run {found['run_id']}",
-            f"├─ recipe {found['recipe']} ({found['recipe_hash']}), adapter {found['adapter_key']}",
-            f"├─ base {found['base_model']} @ {found['base_revision']} ({found['base_licence']})",
-            f"├─ dataset {found['dataset_version']}: {episodes} episodes, captions by {found['captioner']}",
-            *[f"│  ├─ drop {drop} ({found['data_licences'][drop]})" for drop in found["drops"]],
-            f"├─ evaluation set {found['evaluation_set'] or 'none yet'}",
-            *[f"│  ├─ {metric} {_score(entry)}" for metric, entry in (found["scores"] or {}).items()],
-            f"├─ gate {found['gate']['verdict'] or 'not decided'}{': ' + found['gate']['reason'] if found['gate']['reason'] else ''}",
-            f"└─ made by Dagster run {found['dagster_run_id']}, code {found['code_version']} at {found['git_commit']}",
-        ]
-    )
-
-
-def _rows(manifest: Manifest | None, table: str, episode_id: str, columns: list[str]) -> list[dict[str, Any]]:
-    if manifest is None:
-        return []
-    found: pa.Table = pq.read_table(manifest.file(table), columns=columns, filters=[("episode_id", "=", episode_id)])
-    return found.to_pylist()
-
-
-def _profile_folders(lake: Lake, drop: str, stage: str) -> list[Path]:
-    return sorted(path.parent for path in lake.drop_stage(drop, stage).glob("*/manifest.json"))
-
-
-def _dataset_splits(lake: Lake, episode_id: str) -> dict[str, str]:
-    splits = {}
-    for path in sorted(lake.dataset("_").parent.glob("*/manifest.json")):
-        rows = _rows(read_manifest(path.parent), "samples.parquet", episode_id, ["split"])
-        if rows:
-            splits[path.parent.name] = rows[0]["split"]
-    return splits
-
-
-def _adapters(tracking: Tracking, dataset_versions: list[str]) -> list[dict[str, Any]]:
-    made = []
-    with talking_to(tracking.tracking_uri):
-        client = tracking.client
-        for dataset in dataset_versions:
-            made += client.search_model_versions(f"tags.`{names.DATASET_VERSION}` = '{dataset}'")
-        holders = {name: aliases_of(client, name) for name in {version.name for version in made}}
-    listed = [
-        {
-            "name": version.name,
-            "version": int(version.version),
-            "run_id": version.run_id,
-            "aliases": sorted(alias for alias, number in holders[version.name].items() if number == int(version.version)),
-        }
-        for version in made
-    ]
-    return sorted(listed, key=lambda adapter: (adapter["name"], adapter["version"]))
-
-
-def _score(entry: dict[str, Any] | None) -> str:
-    if not entry or entry.get("mean") is None:
-        return "not measured"
-    interval = "interval withheld" if entry.get("low") is None else f"[{entry['low']:.4g}, {entry['high']:.4g}]"
-    return f"{entry['mean']:.4g} {interval} n={entry.get('n')}"
-
-
-def _counted(items: list[str], most: int = 3) -> str:
-    shown = ", ".join(items[:most])
-    return f"{len(items)}: {shown}{', …' if len(items) > most else ''}" if items else "none"
-
-
-def _in_brackets(aliases: list[str]) -> str:
-    return f"({', '.join(aliases)}) " if aliases else ""
+def _artifacts(client: MlflowClient, run_id: str) -> set[str]:
+    try:
+        return {entry.path.rsplit("/", 1)[-1] for entry in client.list_artifacts(run_id, names.ADAPTER_FOLDER)}
+    except (MlflowException, OSError):
+        return set()

@@ -33,6 +33,9 @@ DAGSTER_RUN = "dagster.run_id"
 RECORDED = "cosmos.recorded"
 """Set last on a run: everything that belongs to it was logged."""
 
+FORGOTTEN = "cosmos.forgotten"
+"""Ids of episodes that were seen in training and are to be forgotten since, as a JSON list."""
+
 # Tags of registered versions.
 EXPERIMENT = "cosmos.experiment_id"
 SCORES = "cosmos.scores"

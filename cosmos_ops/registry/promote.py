@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import file_sha256
@@ -104,7 +105,14 @@ def _download(client: MlflowClient, found: Adapter, folder: Path) -> None:
     work = folder.parent / f".{folder.name}.tmp-{uuid.uuid4().hex[:8]}"
     work.mkdir(parents=True)
     try:
-        made = Path(client.download_artifacts(found.run_id, names.ADAPTER_FOLDER, dst_path=str(work)))
+        gone = f"MLflow run {found.run_id} holds no files of adapter {found.tags[names.ADAPTER_KEY]} any more, and neither does the lake"
+        try:
+            made = Path(client.download_artifacts(found.run_id, names.ADAPTER_FOLDER, dst_path=str(work)))
+        except (MlflowException, OSError) as error:
+            told = " ".join(str(error).split())[:200]
+            raise WorkFailed(f"{gone} ({told}); `cosmos-ops reproduce {found.run_id}` makes them again") from None
+        if not made.is_dir() or not any(made.iterdir()):
+            raise WorkFailed(f"{gone}; `cosmos-ops reproduce {found.run_id}` makes them again")
         manifest = read_manifest(made)
         damaged = ["manifest.json"] if manifest is None else [name for name, sha256 in kept_files(manifest).items() if not _is_whole(made, name, sha256)]
         if damaged:

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 from cosmos_ops.heads import Heads
 from cosmos_ops.lake import Lake, read_manifest
 from cosmos_ops.profiles import Profile
+from cosmos_ops.shards.exclusions import read_forgotten
 from cosmos_ops.shards.validated import validated_drops
 
 CHAMPION_DATASET = "champion_dataset"
@@ -45,7 +46,7 @@ def new_training_episodes(lake: Lake, profile: Profile) -> tuple[int, str | None
     for drop in validated_drops(lake, profile.data_fingerprint):
         manifest = read_manifest(lake.drop_stage(drop, "shards", profile.data_fingerprint))
         found |= _train_episodes(manifest.file("index.parquet"))
-    return len(found - known), version
+    return len(found - known - set(read_forgotten(lake))), version
 
 
 def _train_episodes(table_path) -> set[str]:

@@ -72,10 +72,19 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("leaderboard", registry.leaderboard, "the current scoreboard")
 
-    made = command("lineage", registry.lineage, "what made an adapter, or what an episode went into")
+    made = command("lineage", registry.lineage, "what made an adapter, or what an episode or a drop went into")
     which = made.add_mutually_exclusive_group(required=True)
     which.add_argument("ref", nargs="?", metavar="REF", help="champion, challenger, a version, an MLflow run id or an adapter folder")
-    which.add_argument("--episode", metavar="ID")
+    which.add_argument("--episode", metavar="ID", help="everything that was made of an episode")
+    which.add_argument("--drop", metavar="NAME", help="everything that was made of a drop")
+    made.add_argument("--mermaid", action="store_true", help="a mermaid graph instead of a tree")
+
+    made = command("forget", registry.forget, "leave an episode out of later dataset versions and mark what used it; nothing else is rewritten")
+    made.add_argument("--episode", required=True, metavar="ID")
+    made.add_argument("--reason", required=True, metavar="TEXT")
+
+    made = command("reproduce", registry.reproduce, "train an adapter again from its dataset version and settings, and compare; changes nothing else")
+    made.add_argument("run", metavar="RUN", help="an MLflow run id, champion, challenger, a version or an adapter folder")
 
     made = command("promote", registry.promote, "make a registered version the champion")
     made.add_argument("version", metavar="VERSION")

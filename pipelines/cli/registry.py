@@ -1,4 +1,4 @@
-"""`leaderboard`, `lineage`, `promote` and `rollback`."""
+"""`leaderboard`, `lineage`, `forget`, `reproduce`, `promote` and `rollback`."""
 
 from typing import Any
 
@@ -16,15 +16,62 @@ def leaderboard(arguments, output: Output) -> dict[str, Any]:
 
 
 def lineage(arguments, output: Output) -> dict[str, Any]:
-    """Backwards from an adapter, or forwards from an episode."""
+    """Backwards from an adapter, or forwards from an episode or a drop."""
     env = environment()
     prepare(env)
-    from cosmos_ops.registry.lineage import lineage_of, lineage_of_episode, lineage_tree
+    from cosmos_ops.recipes import recipe_names
+    from cosmos_ops.registry.lineage import lineage_of
+    from cosmos_ops.registry.lineage_text import lineage_mermaid, lineage_tree
+    from cosmos_ops.registry.usage import lineage_of_drop, lineage_of_episode
 
     client = _tracking(env)
-    found = lineage_of_episode(env.lake, client, arguments.episode) if arguments.episode else lineage_of(env.lake, client, env.profile, arguments.ref)
-    output.say(lineage_tree(found))
+    if arguments.episode:
+        found = lineage_of_episode(env.lake, client, arguments.episode)
+    elif arguments.drop:
+        found = lineage_of_drop(env.lake, client, arguments.drop)
+    else:
+        found = lineage_of(env.lake, client, env.profile, arguments.ref, recipe_names(env.recipes_folder))
+    output.say(lineage_mermaid(found) if arguments.mermaid else lineage_tree(found))
     return found
+
+
+def forget(arguments, output: Output) -> dict[str, Any]:
+    """Later dataset versions leave the episode out; what used it is marked."""
+    env = environment()
+    prepare(env)
+    from cosmos_ops.registry.forget import forget_episode
+    from cosmos_ops.registry.lineage_text import lineage_tree
+
+    told = forget_episode(env.lake, _tracking(env), arguments.episode, arguments.reason)
+    output.say(lineage_tree(told))
+    output.say(
+        f"{'was forgotten before' if told['unchanged'] else 'forgotten'}: the next dataset version leaves it out; `cosmos-ops run` makes it and trains on it"
+    )
+    return told
+
+
+def reproduce(arguments, output: Output) -> dict[str, Any]:
+    """Train an adapter again from what is written down, and compare."""
+    env = environment()
+    prepare(env)
+    from cosmos_ops.registry.reproduce import reproduce as make_again
+
+    told = make_again(env.lake, _tracking(env), env.profile, arguments.run, output.progress)
+    output.say(f"{told['recipe']} on dataset {told['dataset_version']}: {told['shards']} shards as recorded, trained again in {told['path']}")
+    for line in told["differences"]:
+        output.say(f"note: {line}")
+    if told["equal"]:
+        output.say(f"the weights are equal: {told['made']}")
+        return told
+    output.say(f"the weights differ: {told['made']}, recorded are {told['expected']}")
+    scores = told["scores"] or {}
+    output.table(
+        ["metric", "recorded", "low", "high", "made again", "within"],
+        [[name, *(f"{entry[key]:.4g}" for key in ("mean", "low", "high", "made")), "yes" if entry["within"] else "no"] for name, entry in scores.items()],
+    )
+    # On a CPU with the same libraries equal weights are promised; elsewhere the scores decide.
+    output.code = 0 if scores and told["differences"] and all(entry["within"] for entry in scores.values()) else 1
+    return told
 
 
 def promote(arguments, output: Output) -> dict[str, Any]:

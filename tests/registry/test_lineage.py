@@ -1,12 +1,15 @@
 """Lineage both ways over a real lake and a real registry."""
 
 import json
+import shutil
 
 import pytest
 
-from cosmos_ops.errors import UserError
-from cosmos_ops.registry.lineage import lineage_of, lineage_of_episode, lineage_tree
-from cosmos_ops.registry.promote import rollback
+from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.registry.lineage import lineage_of
+from cosmos_ops.registry.lineage_text import lineage_mermaid, lineage_tree
+from cosmos_ops.registry.promote import adapter_folder, rollback
+from cosmos_ops.registry.usage import lineage_of_drop, lineage_of_episode
 from tests.registry.conftest import EVALUATION_SET, FIRST, SECOND
 from tests.registry.test_promote import MODEL, run
 
@@ -121,3 +124,61 @@ def test_the_trees_name_what_matters(house, champions):
         assert text in tree
     tree = lineage_tree(lineage_of_episode(house.lake, house.tracking, "ep-a"))
     assert tree.splitlines()[0] == "episode ep-a" and tree.splitlines()[-1].startswith(f"└─ adapter {MODEL} version 2 (champion) run ")
+
+
+def test_a_drop_leads_to_everything_made_of_it(house, champions):
+    found = lineage_of_drop(house.lake, house.tracking, "monday")
+    assert found["episodes"] == ["ep-a", "ep-b", "ep-c", "ep-d", "ep-e"] and (found["licence"], found["robot"]) == ("CC-BY-4.0", "SO-101 Follower")
+    assert len(found["clips"]) == 10 and found["shards"] == [f"drops/monday/shards/{house.profile.data_fingerprint}/shard-00000.tar"]
+    assert [(made["version"], made["aliases"]) for made in found["adapters"]] == [(1, []), (2, ["champion"])]
+    assert found["episodes_by_split"][house.dataset(FIRST)] == {"train": 2, "validation": 1, "test": 2}
+    (reign,) = found["adapters"][0]["champion"]
+    assert reign["until"] == found["adapters"][1]["champion"][0]["from"] and found["adapters"][1]["champion"][0]["until"] is None
+    assert [made["version"] for made in lineage_of_drop(house.lake, house.tracking, "tuesday")["adapters"]] == [2]
+    assert "adapter" in lineage_tree(found)
+    with pytest.raises(UserError, match="drop 'friday' is not in the lake; there are monday, tuesday"):
+        lineage_of_drop(house.lake, house.tracking, "friday")
+
+
+def test_adapters_that_were_never_registered_or_recorded_are_found_too(house, champions):
+    run_id, _ = house.record(house.adapter("lora-r32", house.dataset(FIRST)))
+    house.adapter("dora-r32", house.dataset(FIRST))
+    made = lineage_of_episode(house.lake, house.tracking, "ep-a")["adapters"]
+    assert [(entry["name"], entry["recipe"], entry["run_id"]) for entry in made[2:]] in (
+        [(None, "lora-r32", run_id), (None, "dora-r32", None)],
+        [(None, "dora-r32", None), (None, "lora-r32", run_id)],
+    )
+
+
+def test_mermaid_graphs_join_drop_and_alias(house, champions):
+    graph = lineage_mermaid(lineage_of_episode(house.lake, house.tracking, "ep-f")).splitlines()
+    assert graph[0] == "flowchart LR"
+    named = {line.split('"')[1]: line.split("[")[0].strip() for line in graph if '["' in line}
+    arrows = {tuple(line.split(" --> ")) for line in map(str.strip, graph) if "-->" in line}
+    assert (named["drop tuesday"], named["episode ep-f"]) in arrows and (named[f"{MODEL} version 2"], named["champion"]) in arrows
+    backward = lineage_mermaid(lineage_of(house.lake, house.tracking, house.profile, "champion"))
+    assert '"drop monday (CC-BY-4.0)"' in backward and '"champion"' in backward
+
+
+def test_what_is_not_as_it_was_left_is_noted(house, champions):
+    client = house.tracking.client
+
+    def notes(ref="champion", **known):
+        return lineage_of(house.lake, house.tracking, house.profile, ref, **known)["notes"]
+
+    assert notes() == [] and notes(recipes=["dora-r8"]) == []
+    assert notes(recipes=["lora-r8"]) == [
+        "recipe dora-r8 is not in the repository any more; its settings are in the MLflow run and in the adapter's recipe.json"
+    ]
+    client.set_registered_model_alias(MODEL, "champion", "1")
+    moved = "the champion alias was moved outside of this project, to version 1 (this project's last decision: version 2)"
+    assert notes() == [moved] and moved in lineage_tree(lineage_of(house.lake, house.tracking, house.profile, "champion"))
+    rollback(house.lake, house.tracking, house.profile)
+    assert notes() == []
+    shutil.rmtree(house.lake.root.parent / "ml flow" / "artifacts" / MODEL / champions["run_id"])
+    (gone,) = notes()
+    assert gone == f"MLflow run {champions['run_id']} no longer holds the adapter's files; the lake does"
+    shutil.rmtree(house.adapter("dora-r8", house.dataset(FIRST, SECOND)).path)
+    assert "`cosmos-ops reproduce" in notes()[0]
+    with pytest.raises(WorkFailed, match="holds no files of adapter .*reproduce"):
+        adapter_folder(house.lake, house.tracking, house.profile, "champion")

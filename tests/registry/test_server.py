@@ -13,9 +13,10 @@ from dataclasses import replace
 import pytest
 
 from cosmos_ops.registry import names
-from cosmos_ops.registry.lineage import lineage_of, lineage_of_episode
+from cosmos_ops.registry.lineage import lineage_of
 from cosmos_ops.registry.promote import adapter_folder, promote, rollback
 from cosmos_ops.registry.tracking import Tracking
+from cosmos_ops.registry.usage import lineage_of_episode
 from tests.registry.conftest import FIRST, SECOND
 from tests.registry.test_promote import run
 
