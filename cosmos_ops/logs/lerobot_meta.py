@@ -1,12 +1,12 @@
 """What LeRobot's `meta/` folder says, the same for v2 and v3 apart from where episodes are listed."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.base import Problem
+from cosmos_ops.logs.bounded_json import parse_json
 from cosmos_ops.logs.mapping import usable_rate
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.telemetry import Rows
@@ -17,7 +17,6 @@ INFO = "meta/info.json"
 _IMAGES = "observation.images."
 _MOST_BYTES = 64 << 20
 """Of a file of metadata: half a million episodes take as much."""
-_MOST_NESTED = 100_000
 
 
 @dataclass(frozen=True)
@@ -224,11 +223,9 @@ def _read(root: Path, relative: str) -> str:
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
-    if text.count("[") + text.count("{") > _MOST_NESTED:  # a few bytes each, a hundred times as much in memory
-        raise UserError(f"{where} holds more than {_MOST_NESTED} lists and objects; no dataset has that many, get it again")
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise UserError(f"{where} is not JSON ({error}); the dataset is damaged, get it again") from None
     if not isinstance(value, dict):
         raise UserError(f"{where} holds {type(value).__name__}, an object is needed; the dataset is damaged")

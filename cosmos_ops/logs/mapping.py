@@ -81,7 +81,8 @@ def _parse(path: Path) -> dict:
         if len(raw) > _MOST_BYTES:
             raise UserError(f"{path} is larger than {_MOST_BYTES // 1000} kB; a mapping is a few lines")
         text = raw.decode()
-        _check_plain(text, path)
+        if not is_plain_yaml(text, _MOST_DEPTH):
+            raise UserError(f"{path} holds a YAML alias (*name) or lists within lists; write the values out plainly")
         values = yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())}); mend the file") from None
@@ -92,13 +93,14 @@ def _parse(path: Path) -> dict:
     return values
 
 
-def _check_plain(text: str, path: Path) -> None:
-    """No aliases and little nesting: a few bytes of either can stand for gigabytes, or for minutes of parsing."""
+def is_plain_yaml(text: str, most_depth: int) -> bool:
+    """No aliases and little nesting: a few bytes of either can stand for gigabytes, or for minutes of parsing. Raises `yaml.YAMLError`."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > _MOST_DEPTH:
-            raise UserError(f"{path} holds a YAML alias (*name) or lists within lists; write the values out plainly")
+        if isinstance(event, yaml.AliasEvent) or depth > most_depth:
+            return False
+    return True
 
 
 def _check(mapping: Mapping, path: Path) -> None:

@@ -40,7 +40,7 @@ _COLUMNS: tuple[tuple[str, tuple[str, ...], str | None], ...] = (
     ("gripper_states", (), "m"),
 )
 """End of a dataset's name -> names of its columns, their unit."""
-_MOST_NAMES = 1_000_000
+_MOST_NAMES_BYTES = 64 << 20
 
 
 @register_reader
@@ -106,7 +106,7 @@ class RobomimicReader(HDF5Reader):
                 masks = find_group(file, "mask")
                 for mask in children(masks):
                     dataset = find_dataset(masks, mask)
-                    if dataset is not None and dataset.ndim == 1 and dataset.dtype.kind in "SO" and len(dataset) <= _MOST_NAMES:
+                    if dataset is not None and dataset.ndim == 1 and dataset.dtype.kind in "SO" and dataset.nbytes <= _MOST_NAMES_BYTES:
                         found |= {text for text in map(_decoded, dataset[()]) if _EPISODE.fullmatch(text)}
         except Unreadable:
             return found

@@ -63,7 +63,7 @@ def read_rows(path: Path, labels: tuple[str, ...]) -> Rows:
             wanted = list(dict.fromkeys([*state, *action, *scalars]))
             check_size(file, wanted)
             table = file.read(columns=wanted)
-        clock = _matrix(table, ["timestamp"], np.float64)[:, 0] if "timestamp" in scalars else None
+        clock = _scalar(table, "timestamp") if "timestamp" in scalars else None
         told = {name: _scalar(table, name) for name in labels if name in names}
         return Rows(_matrix(table, state, np.float32), _matrix(table, action, np.float32), clock, told, np.arange(table.num_rows))
     except _READABLE as error:
@@ -133,7 +133,10 @@ def _matrix(table: pa.Table, names: list[str], dtype) -> np.ndarray:
 
 
 def _scalar(table: pa.Table, name: str) -> np.ndarray:
-    return _matrix(table, [name], np.float64)[:, 0]
+    values = _matrix(table, [name], np.float64)
+    if values.shape[1] == 0:
+        raise ValueError(f"column {name} holds empty lists")
+    return values[:, 0]
 
 
 def whole(value: float) -> int | None:

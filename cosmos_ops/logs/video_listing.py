@@ -9,7 +9,6 @@ What is spoken of and not there is listed with its problem.
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.base import Problem
+from cosmos_ops.logs.bounded_json import parse_json
 from cosmos_ops.logs.paths import LeadsOut, inside, is_plain
 from cosmos_ops.logs.spelling import natural, plain
 
@@ -24,7 +24,7 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 VIDEOS, METAS = "videos", "metas"
 _TABLES = ("metadata.csv", "metadata.jsonl")
 _FILE, _CAPTION = ("file_name", "video", "file"), ("text", "caption", "prompt")
-_MOST_TABLE_BYTES, _MOST_CAPTION_BYTES = 64 << 20, 64_000
+_MOST_TABLE_BYTES, _MOST_CAPTION_BYTES, _MOST_COLUMNS = 64 << 20, 64_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -158,15 +158,15 @@ def _rows(root: Path, table: str) -> Iterator[tuple[int, dict]]:
             raise ValueError(f"it is larger than {_MOST_TABLE_BYTES >> 20} MiB")
         text = path.read_bytes().decode("utf-8-sig")
         if table.endswith(".jsonl"):
-            parsed = ((number, json.loads(line)) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
-            yield from ((number, row if isinstance(row, dict) else {}) for number, row in parsed)
+            parsed = ((number, parse_json(line, _MOST_COLUMNS)) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
+            yield from ((number, {key: row[key] for key in (*_FILE, *_CAPTION) if key in row} if isinstance(row, dict) else {}) for number, row in parsed)
             return
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         if not set(reader.fieldnames or ()) & set(_FILE):
             columns = plain(", ".join(map(str, reader.fieldnames or ["none"])))[:200]
             raise UserError(f"{root / table} has no column {_FILE[0]} (there are {columns}); name each video in it")
         yield from ((reader.line_num, row) for row in reader)
-    except (LeadsOut, OSError, ValueError, RecursionError, csv.Error) as error:
+    except (LeadsOut, OSError, ValueError, csv.Error) as error:
         raise UserError(f"{root / table} cannot be read ({' '.join(str(error).split())[:120]}); mend it or take it out of the drop") from None
 
 

@@ -13,9 +13,12 @@ import av
 import numpy as np
 
 from cosmos_ops.video.frames import UnreadableVideo
+from cosmos_ops.video.stills import MOST_PIXELS
 
 TIME_SLACK_S = 1e-4
 """Clocks of containers are rational and coarse; two times closer than this are the same."""
+_BOUNDED = {"max_pixels": str(MOST_PIXELS)}
+_MOST_STREAMS = 8
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg"
 
 
@@ -147,14 +150,17 @@ def _opened(path: Path | VideoBytes, threads: int):
     """(container, first video stream), with every failure of the library turned into `UnreadableVideo`."""
     try:
         place = io.BytesIO(path.content) if isinstance(path, VideoBytes) else f"file:{path}"
-        with av.open(place, options={"format_whitelist": _CONTAINERS}) as container:
+        with av.open(place, options={"format_whitelist": _CONTAINERS}, stream_options=[_BOUNDED] * _MOST_STREAMS) as container:
             stream = next(iter(container.streams.video), None)
             if stream is None:
                 raise UnreadableVideo(f"{path.name} holds no video stream")
             if stream.codec_context is None:
                 raise UnreadableVideo(f"{path.name} is in a codec that this build cannot decode")
-            stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = threads
+            context = stream.codec_context
+            if context.width * context.height > MOST_PIXELS:
+                raise UnreadableVideo(f"{path.name} declares pictures of {context.width}x{context.height} pixels, no camera has that many")
+            context.options = _BOUNDED  # the size may change on the way
+            stream.thread_type, context.thread_count = "AUTO", threads
             yield container, stream
     except (av.FFmpegError, OSError, ValueError, ArithmeticError) as error:
         raise UnreadableVideo(f"{path.name}: {_reason(error)}") from None

@@ -10,7 +10,8 @@ from av.video.reformatter import Interpolation
 
 from cosmos_ops.video.frames import UnreadableVideo
 
-MOST_PIXELS = 1 << 26
+MOST_PIXELS = 1 << 25
+"""8K; what is larger is no camera's picture."""
 CODECS = ("mjpeg", "png")
 _STARTS = {"mjpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
 _ENDS = {"mjpeg": b"\xff\xd9", "png": b"IEND\xaeB`\x82"}

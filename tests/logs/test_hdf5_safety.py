@@ -192,7 +192,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
         ("observations/qpos", lambda f, n: f.create_group(n), "broken_telemetry"),
         ("action", lambda f, n: f.create_dataset(n, data=3.0), "broken_telemetry"),
         ("observations/images/cam", lambda f, n: f.create_dataset(n, (12, 60_000, 60_000, 3), np.uint8, chunks=(1, 64, 64, 3)), "unsupported_camera"),
-        ("observations/images/cam", lambda f, n: f.create_dataset(n, (12, 2000, 2000, 3), np.uint8, chunks=(12, 2000, 2000, 3)), None),
+        ("observations/images/cam", lambda f, n: f.create_dataset(n, (12, 1600, 2000, 3), np.uint8, chunks=(12, 1600, 2000, 3)), None),
         ("observations/images/cam", lambda f, n: f.create_dataset(n, (64, 2000, 2000, 3), np.uint8, chunks=(64, 2000, 2000, 3)), "unreadable"),
         ("observations/images/cam", lambda f, n: f.create_dataset(n, (12, 48, 64), np.uint16), "unsupported_camera"),
         ("observations/images/cam", lambda f, n: f.create_dataset(n, (12, 3, 48, 64), np.uint8), "unsupported_camera"),

@@ -10,7 +10,7 @@ from cosmos_ops.logs.bags import roles
 from cosmos_ops.logs.bags.clock import choose_times
 from cosmos_ops.logs.bags.find import Bag
 from cosmos_ops.logs.bags.findings import absent_cameras, camera_problems, damage_problems, drift_problems, listed, telemetry_problems, unused_topics
-from cosmos_ops.logs.bags.rows import Series, align, series
+from cosmos_ops.logs.bags.rows import Series, align, distinct, series
 from cosmos_ops.logs.bags.scan import Scan
 from cosmos_ops.logs.bags.storage import Channel, Damaged
 from cosmos_ops.logs.bags.topic import Topic
@@ -181,7 +181,8 @@ def _rows(parts: dict[str, list[Series]], cameras_ns: dict[str, np.ndarray], pro
     if leading is not None:
         rows_ns = leading.times_ns
     else:
-        rows_ns = np.unique(max(cameras_ns.values(), key=len, default=np.zeros(0, np.int64)))
+        seen_ns = np.sort(max(cameras_ns.values(), key=len, default=np.zeros(0, np.int64)))
+        rows_ns = seen_ns[distinct(seen_ns)]
     spans = [(int(times.min()), int(times.max()), _period_ns(times)) for times in cameras_ns.values() if len(times) > 1]
     if not spans or not len(rows_ns):
         return rows_ns

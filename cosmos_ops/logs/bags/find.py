@@ -9,12 +9,14 @@ import yaml
 
 from cosmos_ops.logs.bags.storage import SUFFIXES, plain_name, plain_schema, sniff
 from cosmos_ops.logs.base import Problem
+from cosmos_ops.logs.mapping import is_plain_yaml
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.spelling import natural
 
 METADATA = "metadata.yaml"
 _TOP_KEY = "rosbag2_bagfile_information"
-_MOST_METADATA_BYTES = 2**24
+_MOST_METADATA_BYTES = 2**22
+_METADATA_DEPTH = 12
 _DEPTH = 4
 _PACKED = (".zstd", ".zst", ".gz")
 
@@ -94,7 +96,10 @@ def _described(path: Path, place: str) -> tuple[Bag, list[str]]:
     """A bag without its files, and their paths, as `metadata.yaml` has them."""
     if path.stat().st_size > _MOST_METADATA_BYTES:
         raise ValueError("it is too large")
-    described = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))[_TOP_KEY]
+    text = path.read_text()
+    if not is_plain_yaml(text, _METADATA_DEPTH):
+        raise ValueError("it holds an alias (*name), or lists in lists in lists")
+    described = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))[_TOP_KEY]
     paths = described["relative_file_paths"]
     if not isinstance(paths, list):
         raise ValueError("relative_file_paths is no list")

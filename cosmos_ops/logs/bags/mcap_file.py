@@ -16,7 +16,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel as ChannelRecord
 from mcap.records import Header, Metadata, Schema
 
-from cosmos_ops.logs.bags.storage import MOST_CHUNK_BYTES, Channel, Damaged, LastChunks, Message, Wanted, inflate, plain_name, plain_schema
+from cosmos_ops.logs.bags.storage import MOST_CHUNK_BYTES, MOST_CHUNK_RECORDS, Channel, Damaged, LastChunks, Message, Wanted, inflate, plain_name, plain_schema
 
 _RECORD = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
@@ -141,12 +141,15 @@ class McapFile:
 
 
 def _records(buffer: bytes, at: int = 0) -> Iterator[tuple[int, int, memoryview]]:
-    """(offset, opcode, content) of the records in a chunk; ends before one that is cut off."""
-    view = memoryview(buffer)
+    """(offset, opcode, content) of the records in a chunk; ends before one that is cut off. Raises `Damaged`, also while iterating."""
+    view, count = memoryview(buffer), 0
     while at + _RECORD.size <= len(view):
         opcode, length = _RECORD.unpack_from(view, at)
         if at + _RECORD.size + length > len(view):
             return
+        count += 1
+        if opcode == 0 or count > MOST_CHUNK_RECORDS:
+            raise Damaged("a chunk holds what is no record" if opcode == 0 else f"a chunk holds more than {MOST_CHUNK_RECORDS} records")
         yield at, opcode, view[at + _RECORD.size : at + _RECORD.size + length]
         at += _RECORD.size + length
 

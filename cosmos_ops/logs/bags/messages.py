@@ -7,7 +7,6 @@ turns definitions into Python code and runs it, and a file is input from outside
 import base64
 import binascii
 import functools
-import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cosmos_ops.logs.bags.storage import Channel, Damaged
+from cosmos_ops.logs.bounded_json import parse_json
 
 MEANING = {
     "sensor_msgs/Image": "image",
@@ -39,6 +39,7 @@ _FOXGLOVE = {
     ),
 }
 """Foxglove's ROS 2 types, which no ROS distribution brings."""
+_MOST_DEFINITION_BYTES = 4 << 20
 _SECONDS, _NANOSECONDS = ("sec", "secs", "seconds"), ("nanosec", "nsec", "nsecs", "nanos")
 LATEST_NS = 2**62 - 1
 """Year 2116: sums of two times stay within 64 bits."""
@@ -123,8 +124,8 @@ def _store(name: str):
 def _json(channel: Channel) -> Decoder:
     def decode(payload: bytes | memoryview) -> Any:
         try:
-            return json.loads(bytes(payload), object_hook=lambda fields: SimpleNamespace(**fields))
-        except (ValueError, TypeError, RecursionError) as error:
+            return parse_json(bytes(payload), object_hook=lambda fields: SimpleNamespace(**fields))
+        except (ValueError, TypeError) as error:
             raise Damaged(f"it is no JSON ({error})") from None
 
     return decode
@@ -135,6 +136,8 @@ def _protobuf(channel: Channel) -> Decoder:
     from google.protobuf.message import DecodeError
 
     try:
+        if len(channel.definition) > _MOST_DEFINITION_BYTES:
+            raise Damaged(f"its definition has {len(channel.definition)} bytes")
         files, pool = descriptor_pb2.FileDescriptorSet.FromString(bytes(channel.definition)), descriptor_pool.DescriptorPool()
         waiting = {file.name: file for file in files.file}
         while waiting:  # a file goes in after those that it imports
@@ -143,7 +146,10 @@ def _protobuf(channel: Channel) -> Decoder:
                 raise Damaged("the files of its definition import each other")
             for name in ready:
                 pool.Add(waiting.pop(name))
-        parse = message_factory.GetMessageClass(pool.FindMessageTypeByName(channel.schema)).FromString
+        described = pool.FindMessageTypeByName(channel.schema)
+        if _repeats(described, set()):
+            raise Damaged("its definition is not Foxglove's: a field in it repeats")
+        parse = message_factory.GetMessageClass(described).FromString
     except (DecodeError, KeyError, TypeError, ValueError) as error:
         raise Damaged(f"its definition cannot be used ({' '.join(str(error).split())})") from None
 
@@ -154,6 +160,14 @@ def _protobuf(channel: Channel) -> Decoder:
             raise Damaged(f"it is no {channel.schema} ({error})") from None
 
     return decode
+
+
+def _repeats(described, seen: set[str]) -> bool:
+    """Whether a type holds lists, of which two bytes of a payload can make an object each. None of Foxglove's types that are read here does."""
+    seen.add(described.full_name)
+    if any(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED for field in described.fields):  # protobuf 5
+        return True
+    return any(_repeats(field.message_type, seen) for field in described.fields if field.message_type and field.message_type.full_name not in seen)
 
 
 _DECODERS: dict[str, Callable[[Channel], Decoder]] = {"cdr": _cdr, "ros1": _ros1, "json": _json, "protobuf": _protobuf}

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from cosmos_ops.logs.bags.storage import MOST_CHUNK_BYTES, Channel, Damaged, LastChunks, Message, Wanted, inflate, plain_name, plain_schema
+from cosmos_ops.logs.bags.storage import MOST_CHUNK_BYTES, MOST_CHUNK_RECORDS, Channel, Damaged, LastChunks, Message, Wanted, inflate, plain_name, plain_schema
 
 _LENGTH = struct.Struct("<I")
 _MESSAGE, _BAG, _CHUNK, _CONNECTION = 2, 3, 5, 7
@@ -130,13 +130,16 @@ class Rosbag1File:
 
 
 def _records(buffer: bytes, at: int = 0) -> Iterator[tuple[int, _Header, memoryview]]:
-    """(offset, header, data) of the records in a chunk; ends before one that is cut off."""
-    view = memoryview(buffer)
+    """(offset, header, data) of the records in a chunk; ends before one that is cut off. Raises `Damaged`, also while iterating."""
+    view, count = memoryview(buffer), 0
     while at + 4 <= len(view):
         (length,) = _LENGTH.unpack_from(view, at)
         data_at = at + 8 + length
         if data_at > len(view):
             return
+        count += 1
+        if length == 0 or count > MOST_CHUNK_RECORDS:
+            raise Damaged("a chunk holds what is no record" if length == 0 else f"a chunk holds more than {MOST_CHUNK_RECORDS} records")
         (data_length,) = _LENGTH.unpack_from(view, data_at - 4)
         if data_at + data_length > len(view):
             return

@@ -10,6 +10,7 @@ from cosmos_ops.logs.bags.topic import Topic
 from cosmos_ops.logs.spelling import natural
 
 _MOST_COLUMNS = 4096
+_CLOSEST_NS = 1000
 STALE_S = 1.0
 """A value that was last told longer ago is worth a word."""
 
@@ -56,8 +57,13 @@ def series(topic: Topic, times_ns: np.ndarray) -> Series:
             values[mine[:, None], place] = flat[starts[mine][:, None] + np.arange(len(place))]
     order = np.argsort(times_ns, kind="stable")
     order = order[fits[order]]
-    last = np.concatenate([np.diff(times_ns[order]) > 0, [True]]) if len(order) else np.zeros(0, bool)
+    last = distinct(times_ns[order])
     return Series(topic.channel.topic, times_ns[order][last], _held(values[order], len(names) > 1)[last], columns, int(len(times_ns) - last.sum()))
+
+
+def distinct(times_ns: np.ndarray) -> np.ndarray:
+    """[N] bool: the last of each run of ascending times that lie closer than a clock of float64 seconds can tell, whatever century it is in."""
+    return np.concatenate([np.diff(times_ns) >= _CLOSEST_NS, [True]]) if len(times_ns) else np.zeros(0, bool)
 
 
 def align(parts: Sequence[Series], rows_ns: np.ndarray) -> np.ndarray:

@@ -4,11 +4,11 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from cosmos_ops.logs.bags.storage import Channel, Damaged, Message, Wanted, plain_name, plain_schema
+from cosmos_ops.logs.bags.storage import MOST_CHUNK_BYTES, Channel, Damaged, Message, Wanted, plain_name, plain_schema
 
 _TOPICS = "SELECT id, name, type, serialization_format FROM topics ORDER BY id"
-_MESSAGES = "SELECT id, topic_id, timestamp, CASE WHEN topic_id IN ({wanted}) THEN data END FROM messages ORDER BY id"
-_PAYLOAD = "SELECT data FROM messages WHERE id = ?"
+_MESSAGES = "SELECT id, topic_id, timestamp, CASE WHEN topic_id IN ({wanted}) AND length(data) <= {most} THEN data END FROM messages ORDER BY id"
+_PAYLOAD = "SELECT CASE WHEN length(data) <= {most} THEN data END FROM messages WHERE id = ?"
 _NOTHING = bytes(16)
 
 
@@ -31,6 +31,7 @@ class SqliteFile:
         except sqlite3.Error as error:
             raise Damaged(_reason(error)) from None
         try:
+            self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_CHUNK_BYTES)  # nothing larger is made or read, whatever the schema says
             # Without it SQLite refuses a file that is shorter than its header says; with it the rows before the cut can be read.
             self._db.execute("PRAGMA writable_schema = ON")
             self._db.execute("PRAGMA trusted_schema = OFF")
@@ -57,7 +58,7 @@ class SqliteFile:
         numbers = ", ".join(str(number) for number, channel in self._channels.items() if wanted(channel))
         last, cursor = None, self._db.cursor()
         try:
-            for row, topic, log_ns, data in cursor.execute(_MESSAGES.format(wanted=numbers)):
+            for row, topic, log_ns, data in cursor.execute(_MESSAGES.format(wanted=numbers, most=MOST_CHUNK_BYTES)):
                 if not isinstance(row, int) or (last is not None and row <= last):
                     raise sqlite3.DatabaseError("rows are not in order")
                 last, channel = row, self._channels.get(topic)
@@ -76,7 +77,7 @@ class SqliteFile:
 
     def payload(self, place: tuple[int, int]) -> bytes:
         try:
-            found = self._db.execute(_PAYLOAD, (place[1],)).fetchone()
+            found = self._db.execute(_PAYLOAD.format(most=MOST_CHUNK_BYTES), (place[1],)).fetchone()
         except sqlite3.Error as error:
             raise Damaged(_reason(error)) from None
         if found is None or self._sound(found[0]) is None:

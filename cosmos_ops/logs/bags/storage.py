@@ -12,8 +12,10 @@ from cosmos_ops.logs.spelling import plain
 
 SUFFIXES = (".mcap", ".db3", ".bag", ".bag.active")
 _MAGIC = {b"\x89MCAP0\r\n": "mcap", b"SQLite format 3\0": "sqlite", b"#ROSBAG V": "rosbag1"}
-MOST_CHUNK_BYTES = 2**30
+MOST_CHUNK_BYTES = 2**28
 """A chunk that claims to be larger than this unpacked is damage or malice: recorders write some megabytes."""
+MOST_CHUNK_RECORDS = 2**20
+"""And one that holds more records: each costs the reader a thousand times what it costs a packer."""
 _MOST_NAME_CHARACTERS = 500
 _KEPT_CHUNKS = 2
 """Messages sorted by time hop between neighbouring chunks."""

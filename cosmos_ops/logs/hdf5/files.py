@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 MISSING = "not installed; pip install h5py"
 SUFFIXES = (".hdf5", ".h5", ".hdf")
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-MOST_CHUNK_BYTES = 256 << 20
+MOST_CHUNK_BYTES = 128 << 20
 """A chunk is unpacked whole, however little of it is wanted."""
-_MOST_ATTRIBUTE_BYTES = 1 << 20
+_MOST_VALUE_BYTES = 1 << 20
 _NAMES = ("utf-8", "surrogateescape")
 # What h5py raises on damaged files, besides OSError: no such object, an unknown type or filter, a size that does not fit, a text that is none.
 _FAULTS = (OSError, LookupError, RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError)
@@ -136,13 +136,13 @@ def children(group: "h5py.Group | None") -> list[str]:
 
 
 def scalar(dataset: "h5py.Dataset | None") -> str | float | bool | None:
-    """A dataset's single value, None where it is absent or has none."""
-    return _plain(dataset[()]) if dataset is not None and dataset.size == 1 else None
+    """A dataset's single value, None where it is absent, has none, or is larger than any text or number that is said."""
+    return _plain(dataset[()]) if dataset is not None and dataset.size == 1 and dataset.nbytes <= _MOST_VALUE_BYTES else None
 
 
 def attribute(owner, name: str) -> str | float | bool | None:
     """An attribute's single value, None where it is absent or no plain value."""
-    if name not in owner.attrs or owner.attrs.get_id(name).get_storage_size() > _MOST_ATTRIBUTE_BYTES:
+    if name not in owner.attrs or owner.attrs.get_id(name).get_storage_size() > _MOST_VALUE_BYTES:
         return None
     return _plain(owner.attrs[name])
 

@@ -10,8 +10,8 @@ from cosmos_ops.logs.hdf5.files import Unreadable, find_dataset, reading
 if TYPE_CHECKING:
     import h5py
 
-MOST_SERIES_BYTES = 256 << 20
-"""A dataset above this is not read: a shape is cheap to declare."""
+MOST_SERIES_BYTES = 64 << 20
+"""A dataset above this is not read: a shape is cheap to declare, and this is hours of telemetry."""
 
 
 def read_series(group: "h5py.Group", state_names: tuple[str, ...], action_names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

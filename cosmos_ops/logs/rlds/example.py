@@ -15,7 +15,7 @@ import numpy as np
 from cosmos_ops.logs.rlds.tfrecord import Damaged, PlacedFile, Record
 
 BYTES, FLOATS, INTEGERS = "bytes", "floats", "integers"
-MOST_SERIES_BYTES = 256 << 20
+MOST_SERIES_BYTES = 64 << 20
 """More numbers than this are not read: a shape is cheap to declare."""
 _MOST_FEATURES, _MOST_VALUES, _MOST_NAME_BYTES = 10_000, 1_000_000, 1_000
 _VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5

@@ -1,6 +1,5 @@
 """Which dataset lies in a drop: the folder of one version of it, its TFRecord files and what its metadata say."""
 
-import json
 import os
 import re
 from collections import Counter
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_ops.errors import UserError
+from cosmos_ops.logs.bounded_json import parse_json
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.rlds.features import Leaf, read_leaves
 from cosmos_ops.logs.spelling import natural, plain
@@ -132,8 +132,8 @@ def _read_json(root: Path, folder: str, name: str) -> Any:
             return None
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it is larger than {_MOST_BYTES >> 20} MiB")
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except LeadsOut as error:
         raise UserError(f"{error}; a drop holds its own files, copy them in (cp -rL)") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{where} cannot be read ({' '.join(str(error).split())[:120]}); get the dataset again") from None
