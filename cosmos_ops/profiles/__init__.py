@@ -78,10 +78,13 @@ class QualitySettings:
     max_frozen_fraction: float = 0.9
     max_frozen_s: float = 1.5
     """A picture that stands still for longer while the robot moves is frozen there."""
-    cut_contrast: float = 0.5
-    """A scene cut changes the picture by at least this much of what unrelated pictures differ by."""
-    cut_ratio: float = 2.1
-    """And by this many times the largest step around it."""
+    cut_contrast: float = 0.36
+    """A scene cut changes the picture by at least this much of what unrelated pictures differ by,"""
+    cut_ratio: float = 1.4
+    """by this many times the largest step around it,"""
+    cut_kept: float = 0.82
+    """and leaves less than this of the picture to be found again, in place or near by. Real recordings keep 0.83 and more in their fastest moves, another
+    view of the same robot keeps up to 0.82."""
     least_bars: float = 0.04
     """Black bars thinner than this fraction of the side stay in the picture; others are cropped."""
     static_span: float = 0.05

@@ -15,6 +15,11 @@ _BAR_LUMA = 24
 _REBLUR_PX = 9
 _UNRELATED = 2 / np.pi**0.5
 """Mean absolute difference of two independent normal values of deviation 1."""
+_OUT_OF_STILLNESS, _TWICE, _MUCH = 6.3, 2.1, 0.5
+"""Ratios of a step to those around it, and what part of the difference of unrelated pictures counts as another picture."""
+_COVERED = 0.92
+"""Where this much of one picture is in the other, something was in the way in the other."""
+_BLOCK_PX, _REACH_PX, _LEAST_BLOCK_CONTRAST = 8, 12, 3.0
 
 
 def mean_luma(luma: np.ndarray) -> float:
@@ -77,8 +82,9 @@ def classify(luma: np.ndarray, blurred: np.ndarray, settings: QualitySettings) -
 def scene_cuts(luma: np.ndarray, times_s: np.ndarray, kinds: np.ndarray, settings: QualitySettings) -> list[int]:
     """Places i such that the scene changes between frame i and frame i + 1.
 
-    At a cut the pictures have about as little in common as unrelated ones, the step is far larger than those around it, and the whole picture changes
-    at once; a hand that comes into view leaves parts as they are. Out of stillness the size of the step alone tells.
+    At a cut the step is larger than those around it and nothing of one picture is found in the other: its parts are neither where they were nor near
+    by. A hand that comes into view leaves other parts as they are, and a camera that is moved takes them along. A step far larger than those around it
+    needs no more than its size, one that changes the whole picture at once little more.
     """
     if len(luma) < 4:
         return []
@@ -88,14 +94,37 @@ def scene_cuts(luma: np.ndarray, times_s: np.ndarray, kinds: np.ndarray, setting
         near = np.array([other for other in range(max(0, place - 2), min(len(steps), place + 3)) if other != place])
         around = steps[near] * np.maximum(1.0, passed_s[place] / passed_s[near])  # more happens in more time
         ratio = steps[place] / max(1.0, around.max())
-        before, after = luma[place].astype(np.float64), luma[place + 1].astype(np.float64)
+        before, after = luma[place].astype(np.float32), luma[place + 1].astype(np.float32)
         contrast = max(1.0, float(np.sqrt((before.var() + after.var()) / 2)))
-        if ratio < settings.cut_ratio or steps[place] < settings.cut_contrast * _UNRELATED * contrast or kinds[place : place + 2].any():
+        change = steps[place] / (_UNRELATED * contrast)
+        if ratio < settings.cut_ratio or change < settings.cut_contrast or kinds[place : place + 2].any():
             continue
-        everywhere = np.percentile(_cells(np.abs(after - before)), 25) > 0.2 * contrast
-        if everywhere or ratio > 3 * settings.cut_ratio:
+        everywhere = change > _MUCH and ratio > _TWICE and np.percentile(_cells(np.abs(after - before)), 25) > 0.2 * contrast
+        if ratio > _OUT_OF_STILLNESS or everywhere:
+            cuts.append(int(place))
+            continue
+        kept, there = sorted((found_again(before, after), found_again(after, before)))
+        if kept < settings.cut_kept and there < _COVERED:
             cuts.append(int(place))
     return cuts
+
+
+def found_again(before: np.ndarray, after: np.ndarray) -> float:
+    """How much of one picture [H, W] is in another, at the same place or near by: 0 nothing .. 1 all; 1 where there is nothing to look for.
+
+    Mean over the 8 x 8 blocks that show something, weighted by their contrast, of the best correlation within 12 pixels.
+    """
+    found = contrasts = 0.0
+    before, after = before.astype(np.float32), after.astype(np.float32)
+    for top in range(0, before.shape[0] - _BLOCK_PX + 1, _BLOCK_PX):
+        for left in range(0, before.shape[1] - _BLOCK_PX + 1, _BLOCK_PX):
+            block = before[top : top + _BLOCK_PX, left : left + _BLOCK_PX]
+            contrast = float(block.std())
+            if contrast >= _LEAST_BLOCK_CONTRAST:
+                around = after[max(0, top - _REACH_PX) : top + _BLOCK_PX + _REACH_PX, max(0, left - _REACH_PX) : left + _BLOCK_PX + _REACH_PX]
+                found += contrast * max(0.0, float(cv2.matchTemplate(around, block, cv2.TM_CCOEFF_NORMED).max()))
+                contrasts += contrast
+    return found / contrasts if contrasts else 1.0
 
 
 def black_bars(gray: np.ndarray, least: float) -> tuple[int, int, int, int]:

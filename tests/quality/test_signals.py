@@ -15,6 +15,7 @@ from cosmos_ops.quality.signals import (
     black_fraction,
     blur,
     classify,
+    found_again,
     frozen_fraction,
     mean_luma,
     scene_cuts,
@@ -102,11 +103,40 @@ def test_a_cut_is_where_everything_changes_at_once():
 
 
 def test_something_that_jumps_into_view_is_no_cut():
-    luma = scene(20)
+    luma = np.repeat(cv2.resize(scene(1)[0, ::4, ::4], (64, 48), interpolation=cv2.INTER_CUBIC)[None], 20, axis=0)
     for place in range(20):
-        luma[place] = np.roll(luma[place], place % 3, axis=1)
-    luma[10:, :, 24:] = 30
+        luma[place] = np.roll(luma[place], 2 * (place % 3), axis=0)
+    luma[10:, :, 24:] = 120
+    assert found_again(luma[9], luma[10]) < 0.6 < 0.95 < found_again(luma[10], luma[9]), "what is left of the picture is where it was"
     assert scene_cuts(luma, np.arange(20) / 8, np.zeros(20, int), SETTINGS) == []
+
+
+def _room(seed: int) -> np.ndarray:
+    """[48, 96] a smooth wall above a floor on which a few things stand."""
+    rng = np.random.default_rng(seed)
+    room = np.repeat(np.linspace(200, 120, 48)[:, None], 96, axis=1)
+    for _ in range(9):
+        top, left, shade = rng.integers(14, 36), rng.integers(0, 84), rng.integers(0, 255)
+        room[top : top + rng.integers(6, 14), left : left + rng.integers(5, 14)] = shade
+    return cv2.GaussianBlur(room.astype(np.uint8), (0, 0), 1)
+
+
+def test_another_view_of_the_same_room_is_a_cut_though_the_wall_stays():
+    one, other = _room(1)[:, 16:80], _room(2)[:, 16:80]
+    luma = np.stack([one] * 10 + [other] * 10)
+    for place in range(20):
+        luma[place, 20:30, 2 * place : 2 * place + 10] = 40  # the robot
+    assert scene_cuts(luma, np.arange(20) / 8, np.zeros(20, int), SETTINGS) == [9]
+
+
+def test_a_camera_that_is_jerked_is_no_cut():
+    """Half a second of rest, a jerk by a fifth of the picture within one step, rest: what a wrist does when it sets off."""
+    places = [0] * 8 + [1, 3, 15, 17] + [18] * 8
+    luma = np.stack([_room(3)[:, place : place + 64] for place in places])
+    steps = np.abs(np.diff(luma.astype(int), axis=0)).mean(axis=(1, 2))
+    assert steps.max() > 1.4 * np.sort(steps)[-2] and steps.max() > 11, "by its size alone it could be one"
+    assert scene_cuts(luma, np.arange(20) / 8, np.zeros(20, int), SETTINGS) == []
+    assert found_again(luma[9], luma[10]) > 0.88 > SETTINGS.cut_kept
 
 
 def test_bars_come_in_pairs():
