@@ -17,6 +17,7 @@ from torch import nn
 from cosmos_ops.base_models import cosmos_text, cosmos_weights
 from cosmos_ops.base_models.base import PARTS, Identity, register_world_model
 from cosmos_ops.base_models.cosmos_loading import compute_dtype, from_pretrained, load_component, load_projection, torch_device
+from cosmos_ops.base_models.cosmos_modulation import modulate_by_frame
 from cosmos_ops.base_models.cpu_kernels import use_cpu_kernels
 from cosmos_ops.base_models.guardrail import guardrail
 from cosmos_ops.profiles import BaseModelSpec
@@ -81,6 +82,7 @@ class CosmosPredict25:
         if "denoiser" in parts:
             model.denoiser = model._transformer = load_component(CosmosTransformer3DModel, folder / "transformer", model.dtype, where)
             model._transformer.crossattn_proj = nn.Identity()
+            modulate_by_frame(model._transformer)
         return model
 
     @classmethod

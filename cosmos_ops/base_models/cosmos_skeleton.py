@@ -10,6 +10,7 @@ from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
 from cosmos_ops.base_models import cosmos_text, cosmos_weights
+from cosmos_ops.base_models.cosmos_modulation import modulate_by_frame
 from cosmos_ops.errors import UserError
 from cosmos_ops.profiles import BaseModelSpec
 
@@ -51,6 +52,7 @@ def denoiser_skeleton(spec: BaseModelSpec) -> tuple[CosmosTransformer3DModel, in
             config, tokens = _config(spec)
             made = CosmosTransformer3DModel.from_config(config)
     made.crossattn_proj = nn.Identity()
+    modulate_by_frame(made)
     for parameter in made.parameters():
         parameter.data = parameter.data.to(getattr(torch, spec.dtype))
     return made.requires_grad_(False).eval(), tokens

@@ -12,7 +12,7 @@ from cosmos_ops.profiles import Profile
 from cosmos_ops.recipes import Recipe, recipe_hash
 from cosmos_ops.training.config import PRECISIONS, TrainingConfig, config_to_json, read_config
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 STAGE = "adapter"
 
 
@@ -64,6 +64,7 @@ def prepare_training(
         precision=precision,
         max_train_clips=max_clips,
         threads=threads,
+        dollars_per_kwh=profile.training.dollars_per_kwh,
         gpu_memory_gb=gpu_memory_gb,
     )
     output = lake.adapter(key)

@@ -12,7 +12,7 @@ from cosmos_ops.profiles import load_profile
 from cosmos_ops.recipes import resolve_recipe
 from cosmos_ops.training.activations import measure_activations
 from cosmos_ops.training.adapters import attach_adapter
-from cosmos_ops.training.memory import USABLE, MemorySettings, Planner, adapted_skeleton, count_activations, plan_memory, predict_peak
+from cosmos_ops.training.memory import USABLE, WORKING_TENSORS, MemorySettings, Planner, adapted_skeleton, count_activations, plan_memory, predict_peak
 from cosmos_ops.training.recompute import set_recompute
 from tests.training.conftest import CLIP
 
@@ -106,6 +106,28 @@ def test_a_smaller_gpu_is_given_a_more_frugal_plan():
     for plan in plans.values():
         assert plan.peak.weights == pytest.approx(3.9e9, rel=0.1), "2B weights in bfloat16, without the text projection"
         assert plan.to_json()["predicted_peak_bytes"] == sum(plan.to_json()["breakdown_bytes"].values())
+
+
+def test_what_is_counted_at_the_2b_geometry_is_what_arithmetic_by_hand_gives():
+    """93 frames of 432 x 768: 24 x 27 x 48 tokens of width 2048 in bfloat16, 28 blocks, 512 text tokens."""
+    recipe = resolve_recipe("lora-r32", REAL)
+    model, trainable = adapted_skeleton(REAL.base_model, recipe)
+    counted = count_activations(model, REAL.clip, 1)
+    tokens, width, inner, heads, blocks = 24 * 27 * 48, 2048, 8192, 16, 28
+    hidden = tokens * width * 2
+    assert counted.block_input_bytes == hidden and blocks * hidden == pytest.approx(3.57e9, rel=0.01)
+    # Two attentions a block: an output as large as the hidden states, and a log-sum-exp in float32 for each head and token.
+    assert counted.attention_bytes == 2 * (hidden + heads * tokens * 4)
+    # A and B of rank 32 on four square and two 1024-wide projections of self- and cross-attention and the two of the feed-forward part.
+    square, text, feed = 32 * 2 * width, 32 * (1024 + width), 32 * (width + inner)
+    assert trainable == blocks * (6 * square + 2 * text + 2 * feed) == pytest.approx(45e6, rel=0.1)
+    peak = predict_peak(model, trainable, counted, MemorySettings("full", "none", 1, 1))
+    assert (peak.adapter, peak.optimizer) == (8 * trainable, 8 * trainable), "float32 weight and gradient; two moments"
+    kept = blocks * hidden + counted.block_bytes + counted.outside_bytes + counted.shared_bytes
+    assert peak.activations == kept + WORKING_TENSORS * counted.largest_bytes
+    # The largest tensor is the feed-forward part's inner state; normalisations and the residual around a part are kept in float32.
+    assert counted.largest_bytes == tokens * inner * 2
+    assert 20 * hidden < counted.block_bytes < 50 * hidden
 
 
 def test_the_batch_is_cut_and_accumulated_when_it_must_be():

@@ -18,15 +18,17 @@ from tests.training.tiny_job import tiny_job
 
 ROOT = Path(__file__).parents[2]
 STEPS = 150
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = ("accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
 
 
 @pytest.fixture
-def torchrun():
+def launch():
     """Starts two processes of the program on a job; what is left of them when the test ends is killed."""
     running = []
 
-    def start(job: TrainingJob) -> subprocess.Popen:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.training.two_processes"]
+    def start(job: TrainingJob, launcher: tuple[str, ...] = TORCHRUN) -> subprocess.Popen:
+        command = [sys.executable, "-m", *launcher, "-m", "tests.training.two_processes"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
             [*command, "--config", str(job.config_path)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
@@ -43,7 +45,7 @@ def torchrun():
 
 
 @pytest.mark.slow
-def test_two_processes_train_stop_and_go_on_as_one_would(tmp_path, torchrun):
+def test_two_processes_train_stop_and_go_on_as_one_would(tmp_path, launch):
     settings = {"steps": STEPS, "validate_every": 100, "checkpoint_minutes": 0.0}
     # One process that accumulates two batches sees the same samples with the same noise in the same updates.
     alone = tiny_job(tmp_path / "alone", gradient_accumulation=2, **settings)
@@ -51,7 +53,7 @@ def test_two_processes_train_stop_and_go_on_as_one_would(tmp_path, torchrun):
     wanted = finished_adapter(Lake(tmp_path / "alone"), alone.key)
 
     job = tiny_job(tmp_path / "together", **settings)
-    first = torchrun(job)
+    first = launch(job)
     while not any(row["step"] >= 3 for row in read_log(job.output)):
         with contextlib.suppress(subprocess.TimeoutExpired):
             first.wait(0.02)
@@ -65,7 +67,7 @@ def test_two_processes_train_stop_and_go_on_as_one_would(tmp_path, torchrun):
     stopped_at = max(row["step"] for row in read_log(job.output))
     assert 3 <= stopped_at < STEPS
 
-    second = torchrun(job)
+    second = launch(job)
     messages = second.communicate(timeout=300)[1]
     assert second.returncode == 0, messages
     made = finished_adapter(Lake(tmp_path / "together"), job.key)
@@ -77,3 +79,22 @@ def test_two_processes_train_stop_and_go_on_as_one_would(tmp_path, torchrun):
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert made.meta["validation_loss"]["best"] == pytest.approx(wanted.meta["validation_loss"]["best"], rel=0.02)
     assert load_file(job.output / "adapter_model.safetensors").keys() == load_file(alone.output / "adapter_model.safetensors").keys()
+
+
+@pytest.mark.slow
+def test_accelerate_launch_starts_it_like_any_program(tmp_path, launch):
+    settings = {"steps": 30, "validate_every": 10}
+    alone = tiny_job(tmp_path / "alone", **settings)
+    train_inline(alone)
+    cpu = tiny_job(tmp_path / "cpu", **settings)
+    # On a CPU accelerate starts one process, whatever number is asked for (without mpirun); what it trains is to the bit what a shell's does.
+    started = launch(cpu, (*ACCELERATE, "--cpu", "--num_processes", "1"))
+    two = tiny_job(tmp_path / "two", **settings)
+    both = launch(two, (*ACCELERATE, "--multi_gpu", "--num_processes", "2"))  # the launcher for several GPUs; the job says that it runs on CPUs
+    for process in (started, both):
+        messages = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, messages
+    made = [load_file(job.output / "adapter_model.safetensors") for job in (alone, cpu)]
+    assert all((made[0][name] == made[1][name]).all() for name in made[0])
+    meta = finished_adapter(Lake(tmp_path / "two"), two.key).meta
+    assert (meta["processes"], meta["steps"], meta["samples"]) == (2, 30, 2 * 2 * 30)
