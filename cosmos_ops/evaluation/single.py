@@ -1,5 +1,6 @@
 """One video from an image and a prompt, with everything encoded here and now."""
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cosmos_ops.base_models import load_world_model
+from cosmos_ops.base_models import WorldModel, load_world_model
 from cosmos_ops.base_models.guardrail import guardrail
 from cosmos_ops.errors import UserError
 from cosmos_ops.evaluation.sampling import VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, device_name, peak_memory_bytes, safe_frames
 from cosmos_ops.lake import atomic_write
-from cosmos_ops.profiles import ClipGeometry, Profile
+from cosmos_ops.profiles import ClipGeometry, GenerationSettings, Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.training.adapters import load_adapter
 from cosmos_ops.video.encode import encode_mp4
@@ -46,21 +47,7 @@ def generate_one(
     checker = guardrail(profile.base_model.guardrail)
     checker.to(device)
     loaded = time.perf_counter()
-    with torch.inference_mode():
-        conditioning = model.encode_video(torch.from_numpy(first)[None, None])
-        negative = model.dropped_text() if generation.negative_prompt is None else model.encode_text([generation.negative_prompt])
-        latents = model.sample(
-            conditioning,
-            model.encode_text([prompt]),
-            negative,
-            [seed],
-            model.latent_shape(clip.frames, clip.height, clip.width),
-            generation.steps,
-            generation.guidance,
-            on_step=lambda step, steps: progress(step, steps, "sampling"),
-        )
-        frames = model.decode_latents(latents)[0].cpu().numpy()
-    frames = safe_frames(checker, frames, prompt, str(out_path))
+    frames = _sampled(model, clip, generation, checker, first, prompt, seed, str(out_path), progress)
     with atomic_write(out_path) as part:
         encode_mp4(frames, clip.max_fps, part, crf=VIDEO_CRF, preset=VIDEO_PRESET, gop=VIDEO_GOP)
     progress(generation.steps, generation.steps, "written")
@@ -78,6 +65,47 @@ def generate_one(
         "seconds": round(time.perf_counter() - loaded, 3),
         "peak_memory_bytes": peak_memory_bytes(device),
     }
+
+
+def make_frames(model: WorldModel, clip: ClipGeometry, generation: GenerationSettings, policy: str, image: bytes, prompt: str, seed: int) -> np.ndarray:
+    """The frames, uint8 RGB [T, H, W, 3], that a loaded model continues an image file's bytes with. `policy` names the guardrail. Errors as `generate_one`."""
+    if not prompt.strip():
+        raise UserError("the prompt is empty; say what the robot should do")
+    with tempfile.NamedTemporaryFile(suffix=".image") as file:
+        file.write(image)
+        file.flush()
+        first = read_image(Path(file.name), clip)
+    checker = guardrail(policy)
+    checker.to(model.device)
+    return _sampled(model, clip, generation, checker, first, prompt, seed, "this request", silent)
+
+
+def _sampled(
+    model: WorldModel,
+    clip: ClipGeometry,
+    generation: GenerationSettings,
+    checker: Any,
+    first: np.ndarray,
+    prompt: str,
+    seed: int,
+    name: str,
+    progress: Progress,
+) -> np.ndarray:
+    with torch.inference_mode():
+        conditioning = model.encode_video(torch.from_numpy(first)[None, None])
+        negative = model.dropped_text() if generation.negative_prompt is None else model.encode_text([generation.negative_prompt])
+        latents = model.sample(
+            conditioning,
+            model.encode_text([prompt]),
+            negative,
+            [seed],
+            model.latent_shape(clip.frames, clip.height, clip.width),
+            generation.steps,
+            generation.guidance,
+            on_step=lambda step, steps: progress(step, steps, "sampling"),
+        )
+        frames = model.decode_latents(latents)[0].cpu().numpy()
+    return safe_frames(checker, frames, prompt, name)
 
 
 def read_image(path: Path, clip: ClipGeometry) -> np.ndarray:

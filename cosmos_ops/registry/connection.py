@@ -36,7 +36,9 @@ def connect(tracking_uri: str) -> MlflowClient:
         client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise UserError(f"MLflow at {tracking_uri} cannot be used ({_line(error)}); check the tracking URI") from None
+        login = scheme in ("http", "https") and any(f"error code {code}" in str(error) for code in (401, 403))
+        remedy = "log in with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN" if login else "check the tracking URI"
+        raise UserError(f"MLflow at {tracking_uri} cannot be used ({_line(error)}); {remedy}") from None
     return client
 
 

@@ -10,6 +10,7 @@ from cosmos_ops.hashing import canonical_json, digest
 from cosmos_ops.lake import Lake, Manifest, Output, build_folder, require_manifest, write_json
 from cosmos_ops.profiles import Profile
 from cosmos_ops.registry import names
+from cosmos_ops.registry.check_gate import failing_checks
 from cosmos_ops.registry.gates import Decision, Gates, decide, load_gates
 from cosmos_ops.registry.history import move_champion, new_entry, read_history, settle
 from cosmos_ops.registry.promote import announce
@@ -17,7 +18,7 @@ from cosmos_ops.registry.provenance import Provenance
 from cosmos_ops.registry.tracking import Tracking
 from cosmos_ops.registry.versions import register_adapter
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def decide_and_apply(
@@ -38,8 +39,10 @@ def decide_and_apply(
     gates = gates or load_gates()
     leaderboard = require_manifest(leaderboard_folder, "the leaderboard", "materialize `leaderboard` again")
     scoreboard = _read_scoreboard(leaderboard)
-    decision = decide(scoreboard, gates, list(adapters), incumbent)
-    key = digest([CODE_VERSION, leaderboard.data_version, gates, {name: [made.key, made.data_version] for name, made in adapters.items()}, incumbent])
+    failing = failing_checks_of(lake, profile, adapters, gates)
+    decision = decide(scoreboard, gates, list(adapters), incumbent, failing)
+    entered = {name: [made.key, made.data_version] for name, made in adapters.items()}
+    key = digest([CODE_VERSION, leaderboard.data_version, gates, entered, incumbent, failing])
     for made in adapters.values():
         tracking.record_adapter(lake, profile, made, made_by)
     holder = apply_decision(lake, tracking, profile, decision, adapters, scoreboard, leaderboard.meta["evaluation_set"], key)
@@ -51,7 +54,14 @@ def decide_and_apply(
         return Output(digest([decision, leaderboard.data_version]), len(decision.checks), told | {"champion": holder, "leaderboard": leaderboard.key})
 
     manifest = build_folder(lake.decision(key), "decision", key, write)
+    tracking.record_decision(lake, profile, list(adapters.values()), manifest)
     return manifest, told, holder
+
+
+def failing_checks_of(lake: Lake, profile: Profile, adapters: dict[str, Manifest], gates: Gates) -> tuple[str, ...]:
+    """Failed data checks that the gates ask for, of the dataset versions these adapters were trained on."""
+    versions = sorted({made.meta["dataset_version"] for made in adapters.values()})
+    return tuple(line for version in versions for line in failing_checks(lake, profile, version, gates.no_failing_checks))
 
 
 def apply_decision(

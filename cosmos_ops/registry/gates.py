@@ -25,6 +25,8 @@ class Gates:
     """Metric -> how far its paired difference may fall below zero, in the scoreboard's unit."""
     floors: dict[str, float] = field(default_factory=dict)
     """Metric -> smallest mean of the contender's own."""
+    no_failing_checks: tuple[str, ...] = ("error",)
+    """Severities of data checks none of which may have failed on the drops trained on: `error`, `warning`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def load_gates(path: Path = GATES) -> Gates:
         (not unknown, f"against names {', '.join(unknown)}; known are {', '.join(OPPONENTS)}"),
         ("base" in gates.against, "against must name base: without it a first champion would pass unseen"),
         (len(gates.must_beat) > 0, "must_beat names no metric; a gate that asks nothing promotes everything"),
+        (set(gates.no_failing_checks) <= {"error", "warning"}, "no_failing_checks holds severities: error, warning"),
         (all(math.isfinite(value) for value in (gates.must_not_lose | gates.floors).values()), "limits must be finite numbers"),
         (all(value >= 0 for value in gates.must_not_lose.values()), "must_not_lose holds allowed losses, which are 0 or more"),
     )
@@ -75,25 +78,26 @@ def load_gates(path: Path = GATES) -> Gates:
     return gates
 
 
-def decide(scoreboard: dict[str, Any], gates: Gates, recipes: list[str], incumbent: bool) -> Decision:
+def decide(scoreboard: dict[str, Any], gates: Gates, recipes: list[str], incumbent: bool, failing: tuple[str, ...] = ()) -> Decision:
     """Which of the contenders `recipes` may become champion.
 
     scoreboard: `scores` {contender: {metric: {mean, low, high, n}}}, `paired` {contender: {metric: {diff, low, high, n}}} against
     base and, where an incumbent was scored, `paired_incumbent` of the same shape; positive differences are improvements. An
-    interval that was withheld (null) passes no paired gate. Among contenders that pass, the one with the best mean rank over the
-    `must_beat` metrics (paired against base) wins; ties go to the first of `recipes`.
+    interval that was withheld (null) passes no paired gate. `failing` holds a line for each failed check on the data, with which nobody
+    passes. Among contenders that pass, the one with the best mean rank over the `must_beat` metrics (paired against base) wins; ties go
+    to the first of `recipes`.
     """
     against = [name for name in gates.against if name != "incumbent" or (incumbent and "paired_incumbent" in scoreboard)]
     new = [name for name in recipes if "incumbent" not in against or not _is_incumbent(scoreboard, gates, name)]
-    checks = tuple(check for name in new for check in _checks(scoreboard, gates, name, against))
+    checks = tuple(check for name in new for check in _checks(scoreboard, gates, name, against, failing))
     ranked = _ranked(scoreboard, gates, new)
     failed = {check.contender for check in checks if not check.passed}
     winner = next((name for name in ranked if name not in failed), None)
     return Decision(winner, winner is not None, _reason(winner, new, recipes, checks, against), ranked[0] if ranked else None, checks)
 
 
-def _checks(scoreboard: dict, gates: Gates, contender: str, against: list[str]) -> list[Check]:
-    checks = []
+def _checks(scoreboard: dict, gates: Gates, contender: str, against: list[str], failing: tuple[str, ...]) -> list[Check]:
+    checks = [Check(contender, "data checks", None, False, f"was trained on data with failed checks ({'; '.join(failing)})")] if failing else []
     for opponent in against:
         paired = scoreboard.get(OPPONENTS[opponent], {}).get(contender) or {}
         for metric in gates.must_beat:

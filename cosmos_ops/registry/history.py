@@ -11,7 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from cosmos_ops.registry.names import CHAMPION
+from cosmos_ops.registry.names import CHAMPION, RECIPE
 
 HISTORY = "cosmos.history"
 INTENT = "cosmos.intent"
@@ -33,6 +33,22 @@ def new_entry(version: int | None, action: str, reason: str, decision: str | Non
 def read_history(client: MlflowClient, model: str) -> list[Entry]:
     """Entries of a registered model, oldest first."""
     return json.loads(client.get_registered_model(model).tags.get(HISTORY, "[]"))
+
+
+def history_of(client: MlflowClient, model: str) -> dict[str, Any]:
+    """`name`, `champion` (version now, or None), `history` (entries with `recipe` and `run_id`, None of versions deleted since), `notes`."""
+    if not client.search_registered_models(f"name = '{model}'"):
+        return {"name": model, "champion": None, "history": [], "notes": []}
+    made = {int(version.version): version for version in client.search_model_versions(f"name = '{model}'")}
+    holder = client.get_registered_model(model).aliases.get(CHAMPION)
+
+    def about(entry: Entry) -> Entry:
+        version = made.get(entry["version"])
+        return entry | {"recipe": version.tags.get(RECIPE) if version else None, "run_id": version.run_id if version else None}
+
+    moved = moved_outside(client, model)
+    entries = [about(entry) for entry in read_history(client, model)]
+    return {"name": model, "champion": int(holder) if holder else None, "history": entries, "notes": [moved] if moved else []}
 
 
 def move_champion(client: MlflowClient, model: str, entry: Entry) -> None:

@@ -33,6 +33,8 @@ DAGSTER_RUN = "dagster.run_id"
 RECORDED = "cosmos.recorded"
 """Set last on a run: everything that belongs to it was logged."""
 
+SERVED = "cosmos.served"
+"""Set on a run whose adapter folder is a model that `mlflow.pyfunc` loads."""
 FORGOTTEN = "cosmos.forgotten"
 """Ids of episodes that were seen in training and are to be forgotten since, as a JSON list."""
 

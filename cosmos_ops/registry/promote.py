@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import file_sha256
 from cosmos_ops.heads import Heads
-from cosmos_ops.lake import Lake, locked, read_manifest
+from cosmos_ops.lake import MANIFEST, Lake, locked, read_manifest
 from cosmos_ops.profiles import Profile
 from cosmos_ops.registry import names
 from cosmos_ops.registry.connection import talking_to
@@ -117,6 +117,9 @@ def _download(client: MlflowClient, found: Adapter, folder: Path) -> None:
         damaged = ["manifest.json"] if manifest is None else [name for name, sha256 in kept_files(manifest).items() if not _is_whole(made, name, sha256)]
         if damaged:
             raise WorkFailed(f"MLflow's copy of adapter {found.tags[names.ADAPTER_KEY]} (run {found.run_id}) is damaged: {', '.join(damaged)}; train again")
+        for extra in sorted(path for path in made.rglob("*") if path.is_file()):
+            if str(extra.relative_to(made)) not in {*manifest.files, MANIFEST}:
+                extra.unlink()  # what makes the folder a model in MLflow is no part of the adapter
         made.rename(folder)
     finally:
         shutil.rmtree(work)

@@ -5,6 +5,7 @@ Every run is found again by its tags, so recording twice, or once more after a k
 
 import contextlib
 import functools
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,19 @@ class Tracking:
                 for path, folder in adapter_files(adapter):
                     self.client.log_artifact(run.info.run_id, str(path), folder)
                 self._finish(run)
+            if names.SERVED not in run.data.tags:
+                self._log_video_model(run, profile, adapter)
             return run.info.run_id, experiment
+
+    def record_decision(self, lake: Lake, profile: Profile, adapters: list[Manifest], decision: Manifest) -> None:
+        """The gate's decision (`decision/decision.json`) with the runs of the adapters that it is about; a later one replaces it."""
+        with self.exclusive(names.model_name(profile, lake)):
+            experiment = self._experiment(names.model_name(profile, lake))
+            for adapter in adapters:
+                run = self._find(experiment, _adapter_identity(adapter))
+                if run is not None and run.data.tags.get(names.DECISION) != decision.key:
+                    self.client.log_artifact(run.info.run_id, str(decision.file("decision.json")), "decision")
+                    self.client.set_tag(run.info.run_id, names.DECISION, decision.key)
 
     def record_scores(
         self, lake: Lake, profile: Profile, contender: str, adapter: Manifest | None, scoreboard: dict[str, Any], leaderboard: Manifest, base_revision: str
@@ -92,6 +105,13 @@ class Tracking:
             self._finish(run)
             return run.info.run_id
 
+    def leaderboard_run(self, lake: Lake, profile: Profile, leaderboard: Manifest) -> tuple[str, str] | None:
+        """(run id, experiment id) of the run that holds a leaderboard's report; None where it was never recorded."""
+        with talking_to(self.tracking_uri):
+            experiment = self._experiment(names.model_name(profile, lake))
+            run = self._find(experiment, _leaderboard_identity(leaderboard))
+        return (run.info.run_id, experiment) if run else None
+
     def adapter_run(self, lake: Lake, profile: Profile, adapter: Manifest) -> Run | None:
         """The run of an adapter, or None where it was never recorded."""
         with talking_to(self.tracking_uri):
@@ -111,8 +131,7 @@ class Tracking:
         return self._run(experiment, f"{own.info.run_name} scored on {evaluation_set[:8]}", identity, {"mlflow.parentRunId": own.info.run_id})
 
     def _record_leaderboard(self, experiment: str, leaderboard: Manifest, tags: dict[str, str]) -> None:
-        identity = {names.KIND: "leaderboard", "cosmos.leaderboard": leaderboard.key}
-        run = self._run(experiment, f"leaderboard {leaderboard.key[:8]}", identity, tags)
+        run = self._run(experiment, f"leaderboard {leaderboard.key[:8]}", _leaderboard_identity(leaderboard), tags)
         if names.RECORDED in run.data.tags:
             return
         for file in sorted(leaderboard.files):
@@ -153,6 +172,15 @@ class Tracking:
         self._log_metrics(run, [Metric(name, value, start + step, step) for name, value, step in curve_points(adapter)])
         self._log_metrics(run, [Metric(name, value, start, 0) for name, value in summary_metrics(adapter).items()])
 
+    def _log_video_model(self, run: Run, profile: Profile, adapter: Manifest) -> None:
+        """Make the run's adapter folder a model that `mlflow.pyfunc` loads."""
+        from cosmos_ops.registry.video_model import write_video_model
+
+        with tempfile.TemporaryDirectory() as folder:
+            for path in write_video_model(Path(folder), profile, adapter.meta["base"]["revision"], run.info.run_id):
+                self.client.log_artifact(run.info.run_id, str(path), names.ADAPTER_FOLDER)
+        self.client.set_tag(run.info.run_id, names.SERVED, "yes")
+
     def _log_metrics(self, run: Run, metrics: list[Metric]) -> None:
         for start in range(0, len(metrics), _METRICS_A_BATCH):
             self.client.log_batch(run.info.run_id, metrics=metrics[start : start + _METRICS_A_BATCH])
@@ -172,6 +200,10 @@ class Tracking:
 def _adapter_identity(adapter: Manifest) -> dict[str, str]:
     # The content too: the same recipe on the same data, trained again elsewhere, need not give the same weights.
     return {names.KIND: "adapter", names.ADAPTER_KEY: adapter.key, names.ADAPTER_VERSION: adapter.data_version}
+
+
+def _leaderboard_identity(leaderboard: Manifest) -> dict[str, str]:
+    return {names.KIND: "leaderboard", "cosmos.leaderboard": leaderboard.key}
 
 
 def _below(root: str, name: str) -> str:

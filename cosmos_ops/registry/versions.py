@@ -54,7 +54,7 @@ def register_adapter(lake: Lake, tracking: Tracking, profile: Profile, adapter: 
         if found:
             return min(int(version.version) for version in found)
         tags = {key: value for key, value in run.data.tags.items() if key.startswith("cosmos.") or key == names.DAGSTER_RUN}
-        for own in (names.KIND, names.EVALUATION_SET, names.RECORDED):
+        for own in (names.KIND, names.EVALUATION_SET, names.RECORDED, names.SERVED, names.DECISION):
             tags.pop(own, None)
         tags[names.EXPERIMENT] = run.info.experiment_id
         source = f"runs:/{run.info.run_id}/{names.ADAPTER_FOLDER}"

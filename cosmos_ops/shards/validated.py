@@ -8,7 +8,8 @@ from cosmos_ops.lake import Lake, read_manifest, write_json
 TABLES = ("episodes", "cameras", "clips", "captions", "shards")
 """Checked tables of the data half, in graph order."""
 
-_STAGE = {"cameras": "quality"}
+STAGE_OF = {"cameras": "quality"}
+"""Table -> the stage that writes it, where the names differ."""
 
 
 def read_outcomes(lake: Lake, drop: str, fingerprint: str, table: str, data_version: str) -> list[dict[str, Any]] | None:
@@ -33,7 +34,7 @@ def passed(outcomes: list[dict[str, Any]]) -> bool:
 def is_validated(lake: Lake, drop: str, fingerprint: str) -> bool:
     """True when every table of the drop was checked in its present version and passed."""
     for table in TABLES:
-        stage = _STAGE.get(table, table)
+        stage = STAGE_OF.get(table, table)
         manifest = read_manifest(lake.drop_stage(drop, stage, None if stage == "episodes" else fingerprint))
         outcomes = manifest and read_outcomes(lake, drop, fingerprint, table, manifest.data_version)
         if outcomes is None or not passed(outcomes):

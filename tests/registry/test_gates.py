@@ -120,3 +120,10 @@ def test_gates_are_read_strictly(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(UserError, match=said):
         load_gates(path)
+
+
+def test_failed_data_checks_keep_everybody_out():
+    decision = decide(scoreboard({"lora-r8": 0.3}), GATES, ["lora-r8"], incumbent=False, failing=("clips of drop monday: windows overlap",))
+    assert not decision.promoted and decision.best == "lora-r8"
+    assert decision.reason.startswith("no contender passed every gate: lora-r8 was trained on data with failed checks (clips of drop monday: windows overlap)")
+    assert GATES.no_failing_checks == ("error",)

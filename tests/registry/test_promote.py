@@ -1,18 +1,22 @@
 """Promotion in a real registry: what moves the alias, what leaves it, and what a kill in between does."""
 
 import json
+import multiprocessing
 import shutil
 
 import pytest
 
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.heads import Heads
+from cosmos_ops.lake import Lake
+from cosmos_ops.profiles import load_profile
 from cosmos_ops.registry import decision as deciding
 from cosmos_ops.registry import names
 from cosmos_ops.registry.decision import decide_and_apply
-from cosmos_ops.registry.history import HISTORY, INTENT, new_entry, read_history, reigns
+from cosmos_ops.registry.history import HISTORY, INTENT, history_of, new_entry, read_history, reigns
 from cosmos_ops.registry.promote import adapter_folder, champion, promote, rollback
 from cosmos_ops.registry.retraining import CHAMPION_DATASET
+from cosmos_ops.registry.tracking import Tracking
 from cosmos_ops.registry.versions import aliases_of, register_adapter
 from tests.registry.conftest import EVALUATION_SET, FIRST, SECOND, made_by, scoreboard
 
@@ -325,3 +329,50 @@ def test_what_is_no_adapter_is_refused(house, dataset, tmp_path):
     ):
         with pytest.raises(UserError, match=said):
             adapter_folder(house.lake, house.tracking, house.profile, ref)
+
+
+def test_the_decision_lies_with_the_run_in_mlflow(house, dataset):
+    manifest, _, holder = run(house, {"lora-r8": 0.3}, dataset)
+    path = house.tracking.client.download_artifacts(holder["run_id"], "decision/decision.json")
+    with open(path) as stored:
+        told = json.load(stored)
+    assert (
+        told["winner"] == "lora-r8" and told["gates"]["must_beat"] and house.tracking.client.get_run(holder["run_id"]).data.tags[names.DECISION] == manifest.key
+    )
+
+
+def test_the_history_names_recipes_and_a_move_by_hand(house):
+    three_champions(house)
+    house.tracking.client.set_registered_model_alias(MODEL, "champion", "1")
+    told = history_of(house.tracking.client, MODEL)
+    assert told["champion"] == 1 and [(entry["version"], entry["recipe"]) for entry in told["history"]] == [(1, "lora-r8"), (2, "lora-r8"), (3, "lora-r8")]
+    assert "moved outside of this project, to version 1" in told["notes"][0]
+    assert history_of(house.tracking.client, "nobody") == {"name": "nobody", "champion": None, "history": [], "notes": []}
+
+
+def _promoter(lake: str, tracking_uri: str, artifact_root: str, version: str, ready, go) -> None:
+    tracking, profile = Tracking(tracking_uri, artifact_root), load_profile("nano")
+    tracking.client.search_registered_models()
+    ready.set()
+    go.wait()
+    promote(Lake(lake), tracking, profile, version)
+
+
+def test_two_promotions_at_once_come_one_after_the_other(house):
+    three_champions(house)
+    context = multiprocessing.get_context("spawn")
+    go, ready = context.Event(), [context.Event() for _ in range(2)]
+    where = (str(house.lake.root), house.tracking.tracking_uri, house.tracking.artifact_root)
+    processes = [context.Process(target=_promoter, args=(*where, version, ready[place], go)) for place, version in enumerate("12")]
+    for process in processes:
+        process.start()
+    for process, is_ready in zip(processes, ready, strict=True):
+        while not is_ready.wait(1):
+            assert process.is_alive()
+    go.set()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    entries = told(house)[3:]
+    assert sorted(entries) == [("promote", 1), ("promote", 2)] and held(house) == {"champion": entries[-1][1]}
+    assert INTENT not in house.tracking.client.get_registered_model(MODEL).tags

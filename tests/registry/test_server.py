@@ -1,5 +1,6 @@
 """The same through a real `mlflow server` on loopback that keeps the artifacts itself."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -8,10 +9,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from cosmos_ops.errors import UserError
 from cosmos_ops.registry import names
 from cosmos_ops.registry.lineage import lineage_of
 from cosmos_ops.registry.promote import adapter_folder, promote, rollback
@@ -23,24 +27,31 @@ from tests.registry.test_promote import run
 _START_S = 120
 
 
+@contextlib.contextmanager
+def server(database: str, folder: Path, *options: str, port: int | None = None, **variables: str) -> Iterator[str]:
+    """A real `mlflow server` on loopback that keeps artifacts in `folder`/served; the value is its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", port or 0))
+        port = free.getsockname()[1]
+    store = ["--backend-store-uri", database, "--artifacts-destination", str(folder / "served"), "--serve-artifacts"]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **variables}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *store, *options]
+    with open(folder / "server.log", "w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+        try:
+            _wait(f"http://127.0.0.1:{port}/health", process, folder / "server.log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            # The server's workers are in its group: none may outlive the test.
+            os.killpg(process.pid, 15)
+            process.wait(30)
+
+
 @pytest.fixture
 def served(house, tmp_path):
     """The house with its database behind a server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = ["--backend-store-uri", house.tracking.tracking_uri, "--artifacts-destination", str(tmp_path / "served"), "--serve-artifacts"]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *store]
-    with open(tmp_path / "server.log", "w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
-        try:
-            _wait(f"http://127.0.0.1:{port}/health", server, tmp_path / "server.log")
-            yield replace(house, tracking=Tracking(f"http://127.0.0.1:{port}", tmp_path / "unused"))
-        finally:
-            # The server's workers are in its group: none may outlive the test.
-            os.killpg(server.pid, 15)
-            server.wait(30)
+    with server(house.tracking.tracking_uri, tmp_path) as address:
+        yield replace(house, tracking=Tracking(address, tmp_path / "unused"))
 
 
 def _wait(address: str, server: subprocess.Popen, log) -> None:
@@ -71,3 +82,25 @@ def test_decide_promote_roll_back_download_and_trace_through_a_server(served, tm
     shutil.rmtree(adapter.path)
     assert adapter_folder(served.lake, served.tracking, served.profile, "champion") == adapter.path and served.adapter("dora-r8", both).unchanged
     assert served.tracking.client.get_run(holder["run_id"]).data.tags[names.RECORDED] == "yes"
+
+
+@pytest.mark.slow
+def test_a_server_with_a_login_is_reached_by_the_variables_of_mlflow_alone(house, tmp_path, monkeypatch):
+    (tmp_path / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{tmp_path}/auth.db\nadmin_username = robot\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    login = {"MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "auth.ini"), "MLFLOW_AUTH_ADMIN_PASSWORD": "a long password", "MLFLOW_FLASK_SERVER_SECRET_KEY": "key"}
+    with server(house.tracking.tracking_uri, tmp_path, "--app-name", "basic-auth", **login) as address:
+        behind = replace(house, tracking=Tracking(address, tmp_path / "unused"))
+        with pytest.raises(UserError, match="cannot be used .*MLFLOW_TRACKING_USERNAME"):
+            _ = behind.tracking.client
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "robot")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a wrong password")
+        with pytest.raises(UserError, match="cannot be used"):
+            _ = behind.tracking.client
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a long password")
+        _, decision, holder = run(behind, {"lora-r8": 0.3}, behind.dataset(FIRST))
+        assert decision["promoted"] and lineage_of(behind.lake, behind.tracking, behind.profile, "champion")["run_id"] == holder["run_id"]
+        shutil.rmtree(behind.adapter("lora-r8", behind.dataset(FIRST)).path)
+        assert (adapter_folder(behind.lake, behind.tracking, behind.profile, "champion") / "adapter_model.safetensors").is_file()

@@ -51,7 +51,10 @@ def test_an_adapters_run_holds_recipe_lineage_curve_files_and_data(house, datase
     assert [point.step for point in history] == list(range(30)) and history[0].value == 1.0
     assert run.data.metrics["validation_loss"] == 0.4 and run.data.metrics["summary/validation_loss.best"] == 0.4
     assert "summary/validation_loss.final" not in run.data.metrics and "seconds" not in run.data.metrics
-    files = {f"adapter/{name}" for name in ("adapter_model.safetensors", "adapter_config.json", "recipe.json", "log.jsonl", "loss.png", "manifest.json")}
+    files = {
+        f"adapter/{name}"
+        for name in ("adapter_model.safetensors", "adapter_config.json", "recipe.json", "log.jsonl", "loss.png", "manifest.json", "MLmodel", "video_model.json")
+    }
     assert artifacts(house, run_id, "adapter") == files
     (used,) = run.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest, json.loads(used.dataset.profile)["clips"]) == ("cosmos-nano-so-101-follower", dataset, 10)
