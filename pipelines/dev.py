@@ -14,7 +14,8 @@ from dataclasses import replace
 from pipelines.environments import DAGSTER_PORT, LOOPBACK, MLFLOW_PORT, PROJECT, Environment, environment, prepare
 from pipelines.instance import open_instance
 
-_START_S = 120.0
+_START_S = 300.0
+"""Loading the definitions takes seconds, on a busy machine minutes."""
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """Run a Dagster job from the command line on the real instance, and tell what happens while it does."""
 
 import os
+import re
 import socket
 import threading
 import uuid
@@ -10,8 +11,12 @@ import dagster as dg
 
 from cosmos_ops.errors import UserError, WorkFailed
 from pipelines.cli.output import Output
+from pipelines.launcher import HOST_TAG, PID_TAG
 
-_HOST_TAG, _PID_TAG, _CALL_TAG = "cosmos/host", "cosmos/pid", "cosmos/call"
+_CALL_TAG = "cosmos/call"
+_NO_RETRY = {"dagster/max_retries": "0"}
+"""The daemon does not start again what a command line ran: the next command does."""
+_CRASHED = re.compile(r"Step (\S+) finished without success or failure event")
 _POLL_S = 0.5
 
 
@@ -43,7 +48,7 @@ def execute(instance: dg.DagsterInstance, job, output: Output, tags: dict[str, s
     setup_interrupt_handlers()
     bury_dead_runs(instance)
     call = uuid.uuid4().hex
-    tags = {**tags, _CALL_TAG: call, _HOST_TAG: socket.gethostname(), _PID_TAG: str(os.getpid())}
+    tags = {**tags, **_NO_RETRY, _CALL_TAG: call, HOST_TAG: socket.gethostname(), PID_TAG: str(os.getpid())}
     follower = _Follower(instance, call, output)
     follower.start()
     try:
@@ -68,11 +73,22 @@ def execute(instance: dg.DagsterInstance, job, output: Output, tags: dict[str, s
 def bury_dead_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs of command lines that no longer live as failed and free the pool slots they held."""
     started = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.NOT_STARTED]
-    for run in instance.get_runs(dg.RunsFilter(statuses=started, tags={_HOST_TAG: socket.gethostname()})):
-        if _alive(int(run.tags[_PID_TAG])):
+    for run in instance.get_runs(dg.RunsFilter(statuses=started, tags={HOST_TAG: socket.gethostname()})):
+        if PID_TAG not in run.tags or _alive(int(run.tags[PID_TAG])):
             continue
-        instance.report_run_failed(run, f"the command line that ran it (pid {run.tags[_PID_TAG]}) died")
+        instance.report_run_failed(run, f"the command line that ran it (pid {run.tags[PID_TAG]}) died")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    _free_slots_of_ended_runs(instance)
+
+
+def _free_slots_of_ended_runs(instance: dg.DagsterInstance) -> None:
+    """A step that died without a word leaves its slot taken although its run has ended; where no daemon runs nobody else frees it."""
+    storage = instance.event_log_storage
+    for key in storage.get_concurrency_keys():
+        for run_id in {slot.run_id for slot in storage.get_concurrency_info(key).claimed_slots}:
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:
+                storage.free_concurrency_slots_for_run(run_id)
 
 
 def _alive(pid: int) -> bool:
@@ -134,6 +150,7 @@ class _Follower:
         event = entry.dagster_event
         if event is None:
             self._output.note(f"    {entry.user_message}")
+            self._free_slot_of_crashed(entry.user_message)
             return
         name = self._names.get(event.step_key, event.step_key or "")
         if event.event_type_value == "STEP_START":
@@ -150,6 +167,11 @@ class _Follower:
             self.interrupted = event.event_type_value == "PIPELINE_CANCELED" or "Execution was interrupted" in (event.message or "")
         elif event.event_type_value == "STEP_FAILURE" and self.failure is None:
             self.failure = self._failure_of(name, event.step_failure_data)
+
+    def _free_slot_of_crashed(self, message: str) -> None:
+        """A step whose process died before it said anything keeps its slot of a pool, and the run's other steps would wait for it for ever."""
+        if crashed := _CRASHED.match(message):
+            self._instance.event_log_storage.free_concurrency_slot_for_step(self._run_id, crashed[1])
 
     def _failure_of(self, name: str, data) -> UserError | WorkFailed:
         if data.user_failure_data is not None and data.user_failure_data.description:

@@ -1,0 +1,64 @@
+"""Whether a run's process lives: what run monitoring asks."""
+
+import os
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+from dagster._core.events import EngineEventData
+from dagster._core.launcher.base import WorkerStatus
+
+from pipelines.launcher import HOST_TAG, PID_TAG, LocalRunLauncher
+
+
+@pytest.fixture
+def instance():
+    overrides = {"run_launcher": {"module": "pipelines.launcher", "class": "LocalRunLauncher"}}
+    with dg.instance_for_test(overrides=overrides) as made:
+        assert isinstance(made.run_launcher, LocalRunLauncher)
+        yield made
+
+
+@dg.job
+def nothing():
+    pass
+
+
+def run_with(instance, pid: int | None, tagged: bool = False, host: str | None = None) -> dg.DagsterRun:
+    import socket
+
+    tags = {HOST_TAG: host or socket.gethostname()} | ({PID_TAG: str(pid)} if tagged else {})
+    run = instance.create_run_for_job(nothing, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    if pid is not None and not tagged:
+        instance.report_engine_event(f"Started process for run (pid: {pid}).", run, EngineEventData({"pid": dg.MetadataValue.text(str(pid))}))
+    return run
+
+
+def health(instance, run) -> WorkerStatus:
+    return instance.run_launcher.check_run_worker_health(run).status
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_a_dead_process_is_noticed_and_a_living_one_left_alone(instance, tagged):
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    run = run_with(instance, process.pid, tagged)
+    assert health(instance, run) == WorkerStatus.RUNNING
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and nobody has taken note of it
+    assert health(instance, run) == WorkerStatus.FAILED
+    process.wait()
+    process.stdin.close()
+    assert health(instance, run) == WorkerStatus.FAILED
+
+
+def test_a_number_that_was_used_again_is_no_living_process(instance, monkeypatch):
+    run = run_with(instance, os.getpid(), tagged=True)
+    assert health(instance, run) == WorkerStatus.RUNNING
+    monkeypatch.setattr("pipelines.launcher._process", lambda pid: ("R", 9e9))
+    assert health(instance, run) == WorkerStatus.FAILED
+
+
+def test_what_cannot_be_known_counts_as_running(instance):
+    assert health(instance, run_with(instance, None)) == WorkerStatus.RUNNING
+    assert health(instance, run_with(instance, 999_999_999, tagged=True, host="elsewhere")) == WorkerStatus.RUNNING
