@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.automation import WHEN_UPSTREAM_IS_SOUND
 from assets.checks.tables import check_specs, check_table
 from assets.clips import clips
 from assets.materialize import expected_failures, progress_log, result
@@ -10,7 +11,14 @@ from assets.resources import LakeResource, SecretResource
 
 
 @dg.asset(
-    partitions_def=drops, deps=[clips], group_name="data", kinds={"text"}, owners=["team:robot-data"], code_version="2", check_specs=check_specs("captions")
+    partitions_def=drops,
+    deps=[clips],
+    group_name="data",
+    kinds={"text"},
+    owners=["team:robot-data"],
+    automation_condition=WHEN_UPSTREAM_IS_SOUND,
+    code_version="2",
+    check_specs=check_specs("captions"),
 )
 def captions(context: dg.AssetExecutionContext, lake: LakeResource, caption_key: SecretResource) -> dg.MaterializeResult:
     """One caption a clip, with the captioner's name and version."""

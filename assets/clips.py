@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.automation import WHEN_UPSTREAM_IS_SOUND
 from assets.checks.tables import check_specs, check_table
 from assets.materialize import expected_failures, result
 from assets.partitions import drops
@@ -10,7 +11,14 @@ from assets.resources import LakeResource
 
 
 @dg.asset(
-    partitions_def=drops, deps=[quality], group_name="data", kinds={"parquet"}, owners=["team:robot-data"], code_version="1", check_specs=check_specs("clips")
+    partitions_def=drops,
+    deps=[quality],
+    group_name="data",
+    kinds={"parquet"},
+    owners=["team:robot-data"],
+    automation_condition=WHEN_UPSTREAM_IS_SOUND,
+    code_version="1",
+    check_specs=check_specs("clips"),
 )
 def clips(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Windows of the profile's length, frames chosen by timestamp, with their split."""

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.materialize import expected_failures, result
+from assets.materialize import expected_failures, result, table_metadata
 from assets.resources import LakeResource
 from assets.shards import shards
 
@@ -24,4 +24,5 @@ def dataset(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Materia
             raise WorkFailed("no validated drop is in the lake; run `cosmos-ops ingest PATH` first")
         manifest = build_dataset(lake.lake, names, lake.profile)
         lake.heads.set(dataset=manifest.data_version)
-    return result(manifest, metadata={"left_out_drops": left_out or "none"}, table="samples.parquet")
+    excluded = table_metadata(manifest.file("exclusions.parquet"))["preview"]
+    return result(manifest, metadata={"left_out_drops": left_out or "none", "excluded_clips": excluded}, table="samples.parquet")

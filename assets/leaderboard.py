@@ -28,7 +28,9 @@ def build_leaderboard_asset(recipes: Sequence[str]) -> dg.AssetsDefinition:
     def leaderboard(context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource) -> dg.MaterializeResult:
         """Contenders whose scores belong to the current dataset version and evaluation set."""
         from cosmos_ops.evaluation.leaderboard import build_leaderboard, read_scoreboard, soundness
-        from cosmos_ops.registry.gates import decide, load_gates
+        from cosmos_ops.registry.decision import failing_checks_of
+        from cosmos_ops.registry.gates import decide
+        from cosmos_ops.registry.provenance import provenance
 
         with expected_failures():
             dataset_version = lake.heads.require("dataset", "materialize `dataset` first")
@@ -42,16 +44,28 @@ def build_leaderboard_asset(recipes: Sequence[str]) -> dg.AssetsDefinition:
             )  # fmt: skip
             lake.heads.set(leaderboard=manifest.path.name)
             scoreboard = read_scoreboard(manifest)
-            client = tracking.open()
+            client, gates = tracking.open(), lake.gates()
+            recipes_present = {name: entry["adapter"] for name, entry in present.items() if name not in (BASE, INCUMBENT)}
+            for adapter in recipes_present.values():
+                # Where MLflow did not answer after the training, it is told now.
+                client.record_adapter(lake.lake, lake.profile, adapter, provenance(context.run_id))
             for name, entry in present.items():
                 client.record_scores(lake.lake, lake.profile, name, entry["adapter"], scoreboard, manifest, base_revision(lake))
+            recorded = client.leaderboard_run(lake.lake, lake.profile, manifest)
             problems = soundness(scoreboard)
-            decision = decide(scoreboard, load_gates(), [name for name in present if name not in (BASE, INCUMBENT)], INCUMBENT in present)
+            failing = failing_checks_of(lake.lake, lake.profile, recipes_present, gates)
+            decision = decide(scoreboard, gates, list(recipes_present), INCUMBENT in present, failing)
         checks = [
             dg.AssetCheckResult(
                 check_name=SOUND, passed=not problems, severity=dg.AssetCheckSeverity.ERROR, description="; ".join(problems) or "scored on the same samples"
             ),
-            dg.AssetCheckResult(check_name=GATE, passed=decision.promoted, severity=dg.AssetCheckSeverity.WARN, description=decision.reason),
+            dg.AssetCheckResult(
+                check_name=GATE,
+                passed=decision.promoted,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=decision.reason,
+                metadata={"conditions": _conditions(decision.checks), "best": decision.best or "none", "winner": decision.winner or "none"},
+            ),
         ]
         report = manifest.file("report.html")
         metadata = {
@@ -59,9 +73,16 @@ def build_leaderboard_asset(recipes: Sequence[str]) -> dg.AssetsDefinition:
             "report_path": dg.MetadataValue.path(str(report)),
             "contenders": ", ".join(present),
         }
+        if recorded is not None:
+            metadata["mlflow_run"] = tracking.run_link(recorded[1], recorded[0])
         return result(manifest, metadata=metadata, table="leaderboard.parquet", picture="leaderboard.png", check_results=checks)
 
     return leaderboard
+
+
+def _conditions(checks) -> dg.MetadataValue:
+    rows = [f"| {check.contender} | {check.metric} | {check.against or '-'} | {'yes' if check.passed else 'NO'} | {check.detail} |" for check in checks]
+    return dg.MetadataValue.md("\n".join(["| contender | metric | against | passed | measured |", "| --- | --- | --- | --- | --- |", *rows]))
 
 
 def current_contenders(lake: LakeResource, recipes: Sequence[str], dataset_version: str, evaluation_version: str) -> dict[str, dict[str, Manifest | None]]:

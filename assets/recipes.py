@@ -29,7 +29,7 @@ def build_recipe(recipe: str) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, lake: LakeResource, gpu: GpuResource, tracking: TrackingResource, launcher: TrainingLauncher
     ) -> dg.MaterializeResult:
         """Trained by `python -m cosmos_ops.training` in a process of its own; recorded as one MLflow run."""
-        from cosmos_ops.errors import WorkFailed
+        from cosmos_ops.errors import UserError, WorkFailed
         from cosmos_ops.registry.provenance import provenance
         from cosmos_ops.training.run import finished_adapter, prepare_training
 
@@ -47,9 +47,15 @@ def build_recipe(recipe: str) -> list[dg.AssetsDefinition]:
                 if manifest is None:
                     raise WorkFailed(f"training ended without writing {job.output}; see the step's stderr")
             lake.heads.update({f"adapters/{recipe}": job.key})
-            client = tracking.open()
-            run_id, experiment_id = client.record_adapter(lake.lake, lake.profile, manifest, provenance(context.run_id))
-        metadata = {"mlflow/run_id": run_id, "mlflow_run": tracking.run_link(experiment_id, run_id)}
+            by = provenance(context.run_id)
+        metadata: dict = {}
+        try:
+            run_id, experiment_id = tracking.open().record_adapter(lake.lake, lake.profile, manifest, by)
+            metadata |= {"mlflow/run_id": run_id, "mlflow_run": tracking.run_link(experiment_id, run_id)}
+        except (UserError, WorkFailed) as error:
+            # The adapter is in the lake: `leaderboard` records it when MLflow answers again.
+            context.log.warning(f"not recorded in MLflow yet: {error}")
+            metadata["mlflow"] = f"not recorded yet: {error}"
         loss = manifest.file("loss.png")
         if loss.is_file():
             metadata["loss"] = picture_metadata(loss)

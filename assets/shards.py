@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.automation import WHEN_UPSTREAM_IS_SOUND
 from assets.captions import captions
 from assets.checks.tables import check_specs, check_table
 from assets.materialize import expected_failures, progress_log, result
@@ -15,6 +16,7 @@ from assets.resources import LakeResource
     group_name="data",
     kinds={"webdataset", "video"},
     owners=["team:robot-data"],
+    automation_condition=WHEN_UPSTREAM_IS_SOUND,
     code_version="2",
     check_specs=check_specs("shards"),
 )

@@ -17,10 +17,11 @@ from assets.quality import quality
 from assets.recipes import build_recipe
 from assets.shards import shards
 from cosmos_ops.recipes import recipe_names
+from pipelines.alerts import alerts
 from pipelines.environments import environment, resources
 from pipelines.jobs import MODEL_STEPS, adapt_job, ingest_job
 from pipelines.schedules import weekly_retraining
-from pipelines.sensors import new_drops, new_episodes
+from pipelines.sensors import data_half, new_drops, new_episodes
 
 _env = environment()
 _recipes = recipe_names(_env.recipes_folder)
@@ -45,7 +46,7 @@ defs = dg.Definitions(
         build_champion_asset(_recipes, _leaderboard),
     ],
     jobs=[ingest_job, adapt_job],
-    sensors=[new_drops, new_episodes],
+    sensors=[new_drops, new_episodes, data_half, alerts],
     schedules=[weekly_retraining],
     resources=resources(_env),
     executor=MODEL_STEPS,

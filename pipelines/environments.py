@@ -13,6 +13,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 LOOPBACK = "127.0.0.1"
 DAGSTER_PORT, MLFLOW_PORT = 3000, 5000
 _ENVIRONMENTS = ("local",)
+_PROMOTION_WEBHOOK, _ALERT_WEBHOOK, _WEBHOOK_SECRET = "COSMOS_PROMOTION_WEBHOOK", "COSMOS_ALERT_WEBHOOK", "COSMOS_WEBHOOK_SECRET"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Environment:
     profile_name: str
     recipes_folder: Path | None
     """Folder with more recipe YAMLs than those of the package."""
+    gates_file: Path | None
+    """The promotion gate's YAML; None for the package's own."""
+    promotion_webhook: str | None
+    alert_webhook: str | None
+    webhook_secret: str | None
     device: str
     precision: str
     name: str
@@ -55,7 +61,7 @@ def environment(profile: str | None = None) -> Environment:
     if "://" in lake:
         raise UserError(f"COSMOS_LAKE is {lake!r}; this version keeps the lake in a local folder, give a path")
     tracking = variables.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
-    recipes = variables.get("COSMOS_RECIPES")
+    recipes, gates = variables.get("COSMOS_RECIPES"), variables.get("COSMOS_GATES")
     mlflow_port = _port(variables.get("COSMOS_MLFLOW_PORT"), "COSMOS_MLFLOW_PORT")
     return Environment(
         home=home,
@@ -67,6 +73,10 @@ def environment(profile: str | None = None) -> Environment:
         mlflow_url=variables.get("COSMOS_MLFLOW_URL") or (tracking if tracking.startswith("http") else f"http://{LOOPBACK}:{mlflow_port or MLFLOW_PORT}"),
         profile_name=profile or variables.get("COSMOS_PROFILE") or "nano",
         recipes_folder=Path(recipes).absolute() if recipes else None,
+        gates_file=Path(gates).absolute() if gates else None,
+        promotion_webhook=variables.get(_PROMOTION_WEBHOOK) or None,
+        alert_webhook=variables.get(_ALERT_WEBHOOK) or None,
+        webhook_secret=variables.get(_WEBHOOK_SECRET) or None,
         device=variables.get("COSMOS_DEVICE") or "auto",
         precision=variables.get("COSMOS_PRECISION") or "auto",
         name=name,
@@ -115,17 +125,40 @@ def prepare(env: Environment) -> None:
 def resources(env: Environment) -> dict[str, Any]:
     """Resource instances of this environment, by the names assets ask for."""
 
-    from assets.resources import GpuResource, LakeResource, SecretResource, TrackingResource, TrainingLauncher
+    from assets.resources import GpuResource, LakeResource, NoticesResource, SecretResource, TrackingResource, TrainingLauncher
 
     return {
-        "lake": LakeResource(root=str(env.lake_root), profile_name=env.profile_name, recipes_folder=str(env.recipes_folder or "")),
+        "lake": LakeResource(
+            root=str(env.lake_root), profile_name=env.profile_name, recipes_folder=str(env.recipes_folder or ""), gates_file=str(env.gates_file or "")
+        ),
         "tracking": TrackingResource(tracking_uri=env.tracking_uri, artifact_root=env.artifact_root, ui_url=env.mlflow_url),
         "gpu": GpuResource(device_name=env.device, precision_name=env.precision),
         "launcher": TrainingLauncher(),
         # By its name: Dagster stores the settings of resources, and reads a variable only where a step asks for it.
         "caption_key": _secret(SecretResource, _caption_variable(env)),
         "judge_key": _secret(SecretResource, _judge_variable(env)),
+        # By their names too: the path of a chat service's webhook is as good as a password.
+        "notices": NoticesResource(promotion_url=_named(_PROMOTION_WEBHOOK), alert_url=_named(_ALERT_WEBHOOK), secret=_named(_WEBHOOK_SECRET)),
     }
+
+
+def notices() -> Any:
+    """The webhooks with their addresses, for sensors and the command line."""
+    from assets.resources import NoticesResource
+
+    env = environment()
+    return NoticesResource(promotion_url=env.promotion_webhook or "", alert_url=env.alert_webhook or "", secret=env.webhook_secret or "")
+
+
+def alert_url() -> str | None:
+    """Where alerts go, if anywhere; to know whether their sensor should run."""
+    return os.environ.get(_ALERT_WEBHOOK) or None
+
+
+def _named(variable: str) -> Any:
+    import dagster as dg
+
+    return dg.EnvVar(variable) if os.environ.get(variable) else ""
 
 
 def _secret(kind: type, variable: str | None) -> Any:

@@ -7,7 +7,7 @@ import dagster as dg
 from assets.partitions import drops
 from cosmos_ops.errors import UserError
 from pipelines.environments import Environment, environment
-from pipelines.jobs import adapt_job, ingest_job
+from pipelines.jobs import DATA_HALF, adapt_job, ingest_job
 
 NEW_EPISODES = 20
 """Validated training episodes since the champion's dataset version that start a retraining."""
@@ -30,9 +30,11 @@ def new_drops(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
     for folder in sorted(path for path in lake.landing.glob("*") if path.is_dir() and not path.name.startswith(".")):
         looked[folder.name] = state = _state(folder)
         complete = (folder / "_SUCCESS").is_file() or seen.get(folder.name) == state
-        if folder.name in known:
-            continue
         if not complete:
+            continue
+        if folder.name in known:
+            # A look costs the size and time of each file; content is read only where those differ.
+            refused += _changed(lake, folder) if seen.get(folder.name) != state else []
             continue
         try:
             drop, _ = register_drop(lake, folder)
@@ -71,11 +73,30 @@ def new_episodes(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
     return dg.RunRequest(run_key=key, tags={"cosmos/reason": f"{decision.new_episodes} new training episodes"})
 
 
+data_half = dg.AutomationConditionSensorDefinition(
+    "data_half",
+    target=DATA_HALF,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Makes what is new or missing after a stage whose blocking checks passed, also in an earlier run. The `ingest` job does without it",
+)
+
+
 def retraining(env: Environment):
     """Whether a retraining is due in this environment's lake: a `cosmos_ops.registry.retraining.Retraining`."""
     from cosmos_ops.registry.retraining import decide_retraining
 
     return decide_retraining(env.lake, env.profile, NEW_EPISODES)
+
+
+def _changed(lake, folder) -> list[str]:
+    """What is said of a folder whose drop is in the lake: nothing, or that it changed since."""
+    from cosmos_ops.logs.drops import register_drop
+
+    try:
+        register_drop(lake, folder)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _state(folder) -> list:

@@ -3,7 +3,8 @@
 from assets.resources.gpu import GpuResource
 from assets.resources.lake import LakeResource
 from assets.resources.launcher import TrainingLauncher
+from assets.resources.notices import NoticesResource
 from assets.resources.secret import SecretResource
 from assets.resources.tracking import TrackingResource
 
-__all__ = ["GpuResource", "LakeResource", "SecretResource", "TrackingResource", "TrainingLauncher"]
+__all__ = ["GpuResource", "LakeResource", "NoticesResource", "SecretResource", "TrackingResource", "TrainingLauncher"]

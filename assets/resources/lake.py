@@ -1,6 +1,7 @@
 """The lake, the profile, and which version of each model-half product is the current one."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -8,6 +9,9 @@ from cosmos_ops.heads import Heads
 from cosmos_ops.lake import Lake
 from cosmos_ops.profiles import Profile, load_profile
 from cosmos_ops.recipes import Recipe, resolve_recipe
+
+if TYPE_CHECKING:
+    from cosmos_ops.registry.gates import Gates
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -17,6 +21,8 @@ class LakeResource(dg.ConfigurableResource):
     profile_name: str
     recipes_folder: str = ""
     """Folder with recipes beside the built-in ones; empty for none."""
+    gates_file: str = ""
+    """The promotion gate's YAML; empty for the package's own."""
 
     @property
     def lake(self) -> Lake:
@@ -29,6 +35,12 @@ class LakeResource(dg.ConfigurableResource):
     def recipe(self, name: str) -> Recipe:
         """A recipe resolved under the profile."""
         return resolve_recipe(name, self.profile, Path(self.recipes_folder) if self.recipes_folder else None)
+
+    def gates(self) -> "Gates":
+        """What a contender must show to be promoted."""
+        from cosmos_ops.registry.gates import GATES, load_gates
+
+        return load_gates(Path(self.gates_file) if self.gates_file else GATES)
 
     @property
     def heads(self) -> Heads:

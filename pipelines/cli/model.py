@@ -10,6 +10,7 @@ from cosmos_ops.hashing import digest
 from cosmos_ops.heads import Heads
 from cosmos_ops.lake import Manifest, read_manifest
 from cosmos_ops.recipes import recipe_hash, recipe_names, resolve_recipe
+from cosmos_ops.registry.gates import load_gates
 from cosmos_ops.shards.validated import validated_drops
 from pipelines.cli import adapters
 from pipelines.cli.board import print_board
@@ -122,7 +123,12 @@ def model_inputs(env: Environment, recipes: list[str]) -> str:
     shards = {name: read_manifest(lake.drop_stage(name, "shards", profile.data_fingerprint)).data_version for name in names}
     forgotten = lake.root / "forgotten.json"
     resolved = {name: recipe_hash(resolve_recipe(name, profile, env.recipes_folder)) for name in recipes}
-    return digest([shards, profile, resolved, forgotten.read_text() if forgotten.is_file() else None])
+    return digest([shards, profile, resolved, forgotten.read_text() if forgotten.is_file() else None, *_own_gates(env)])
+
+
+def _own_gates(env: Environment) -> list[Any]:
+    """The gate, where it is not the package's own: another gate asks for another decision."""
+    return [load_gates(env.gates_file)] if env.gates_file else []
 
 
 def board(env: Environment, output: Output) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("rollback", registry.rollback, "give the alias back to the champion before")
 
+    command("history", registry.history, "who was champion when, and why")
+
     made = command("verify", verify.verify, "hash every file of the lake again and name what is damaged, missing or extra; writes nothing")
     made.add_argument("--drop", metavar="NAME", help="this drop and its source only")
 

@@ -5,7 +5,7 @@ from typing import Any
 from cosmos_ops.errors import UserError
 from pipelines.cli import model
 from pipelines.cli.output import Output
-from pipelines.environments import environment, prepare
+from pipelines.environments import Environment, environment, notices, prepare
 
 
 def leaderboard(arguments, output: Output) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def promote(arguments, output: Output) -> dict[str, Any]:
     prepare(env)
     from cosmos_ops.registry.promote import promote as promote_version
 
-    return _moved(promote_version(env.lake, _tracking(env), env.profile, arguments.version, arguments.force, arguments.reason), output)
+    return _moved(env, promote_version(env.lake, _tracking(env), env.profile, arguments.version, arguments.force, arguments.reason), output)
 
 
 def rollback(arguments, output: Output) -> dict[str, Any]:
@@ -91,7 +91,27 @@ def rollback(arguments, output: Output) -> dict[str, Any]:
     prepare(env)
     from cosmos_ops.registry.promote import rollback as roll_back
 
-    return _moved(roll_back(env.lake, _tracking(env), env.profile), output)
+    return _moved(env, roll_back(env.lake, _tracking(env), env.profile), output)
+
+
+def history(arguments, output: Output) -> dict[str, Any]:
+    """Who was champion when, and why."""
+    env = environment()
+    prepare(env)
+    from cosmos_ops.registry.connection import talking_to
+    from cosmos_ops.registry.history import history_of
+    from cosmos_ops.registry.names import model_name
+
+    client, model = _tracking(env), model_name(env.profile, env.lake)
+    with talking_to(client.tracking_uri):
+        told = history_of(client.client, model)
+    if not told["history"]:
+        output.say(f"{model} had no champion yet")
+    rows = [[entry["time"][:19], entry["version"] or "none", entry["recipe"] or "-", entry["action"], entry["reason"]] for entry in told["history"]]
+    output.table(["time (UTC)", "version", "recipe", "how", "why"], rows)
+    for note in told["notes"]:
+        output.say(f"note: {note}")
+    return told
 
 
 def _tracking(env):
@@ -100,6 +120,8 @@ def _tracking(env):
     return Tracking(env.tracking_uri, env.artifact_root)
 
 
-def _moved(champion: dict[str, Any], output: Output) -> dict[str, Any]:
+def _moved(env: Environment, champion: dict[str, Any], output: Output) -> dict[str, Any]:
     output.say(f"champion is now {champion['name']} version {champion['version']} ({champion['recipe']})")
+    if env.promotion_webhook:
+        output.note(notices().tell_moves(_tracking(env), champion["name"]))
     return {"champion": champion}
