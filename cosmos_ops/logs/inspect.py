@@ -63,6 +63,7 @@ def _episode(verdict: EpisodeVerdict) -> dict[str, Any]:
         "duration_s": round(episode.duration_s, 3),
         "cameras": [camera.name for camera in episode.cameras],
         "accepted_cameras": [camera.name for camera in verdict.cameras if verdict.accepted and camera.accepted],
+        "clocks": {camera.name: asdict(camera.clock) for camera in verdict.cameras if camera.decoded_frames},
         "state_dim": episode.state.shape[1],
         "action_dim": episode.action.shape[1],
         "task": episode.task,

@@ -81,7 +81,9 @@ class RobonetReader(HDF5Reader):
     def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:
         video, stretch = self._camera_video(camera)
         seen = look(video, np.asarray(times_s) / stretch, threads=threads)
-        return CameraSample(seen.duration_s * stretch, (TimedFrame(time_s * stretch, self._coloured(image)) for time_s, image in seen.frames))
+        return CameraSample(
+            seen.duration_s * stretch, (TimedFrame(time_s * stretch, self._coloured(image)) for time_s, image in seen.frames), seen.times_s * stretch
+        )
 
     def _camera_video(self, camera: Camera) -> tuple[VideoBytes, float]:
         """The MP4, and how many seconds of the episode a second of it lasts: not 1 where the mapping gives another rate."""

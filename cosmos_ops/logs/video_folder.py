@@ -69,7 +69,7 @@ class VideoFolderReader:
         should_s = camera.frames / camera.fps
         if seen.duration_s + max(0.5, 1.5 / camera.fps) < should_s:
             raise UnreadableVideo(f"{camera.path} ends at {seen.duration_s:.2f} s of {should_s:.2f} s: the file is cut short")
-        return CameraSample(seen.duration_s, (self._frame(time_s, image) for time_s, image in seen.frames))
+        return CameraSample(seen.duration_s, (self._frame(time_s, image) for time_s, image in seen.frames), seen.times_s)
 
     def guess(self) -> Mapping:
         """What is read, and as what: a mapping to correct and save."""

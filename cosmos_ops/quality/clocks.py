@@ -26,8 +26,13 @@ class ClockFacts:
 
 
 def measure(episode: Episode, camera: Camera, times_s: np.ndarray | None) -> ClockFacts:
-    """`times_s` are those of all frames on the episode's clock, None where only their number is known."""
+    """`times_s` are those of all frames on the episode's clock, None where only their number is known.
+
+    Nothing is measured of a log that records no clock at all: its rows and frames belong together one by one.
+    """
     recorded = episode.clocks.get(camera.name) or episode.clocks.get(None)
+    if times_s is None and recorded is None:
+        return ClockFacts()
     rows_s = episode.timestamps_s
     offset_s = drift_s = 0.0
     gaps = [float(np.diff(values).max()) for values in (rows_s, times_s) if values is not None and len(values) > 1]

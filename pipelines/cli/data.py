@@ -72,6 +72,10 @@ def ingest_drop(env: Environment, path: Path | str, name: str | None, output: Ou
     if not unchanged:
         counts = f"{summary['episodes']} episodes, {summary['clips']} clips in {summary['shards']} shards"
         output.say(f"drop {drop.name}: {counts}, {len(summary['quarantined'])} quarantined")
+        for camera, clock in summary["clocks"].items():
+            told = ", ".join(f"{count} {correction}" for correction, count in clock["corrections"].items())
+            measured = f"offset {clock['offset_s']:.3f} s, drift {clock['drift_s']:.3f} s, longest gap {clock['gap_s']:.2f} s"
+            output.say(f"  clock of {camera} against telemetry, worst of {clock['episodes']} episodes: {measured}; corrected: {told}")
         for entry in summary["quarantined"]:
             output.say(f"  quarantined: episode {entry['index']} ({entry['episode']}), camera {entry['camera'] or 'all'}: {', '.join(entry['reasons'])}")
     return summary
@@ -100,13 +104,29 @@ def drop_summary(lake: Lake, profile: Profile, drop: str) -> dict[str, Any]:
 
     quarantine = pq.read_table(stage("quality").file("quarantine.parquet")).to_pylist()
     stretches = pq.read_table(stage("quality").file("stretches.parquet")).to_pylist()
+    seen = pq.read_table(stage("quality").file("cameras.parquet")).to_pylist()
     index = stage("shards")
     return {
         "episodes": stage("episodes", keyed=False).rows,
         "clips": index.rows,
         "shards": sum(name.endswith(".tar") for name in index.files),
         "quarantined": [{"episode": row["episode_id"], "index": row["index"], "camera": row["camera"], "reasons": row["reasons"]} for row in quarantine],
+        "clocks": _clocks(seen),
         "bad_stretches": [
             {"episode": row["episode_id"], **{name: row[name] for name in ("index", "camera", "start_s", "stop_s", "reasons")}} for row in stretches
         ],
     }
+
+
+def _clocks(cameras: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of each camera whose log records a clock: its worst offset, drift and gap against the telemetry, and in how many episodes what was corrected."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in cameras:
+        if row["clock_offset_s"] is None:
+            continue
+        clock = found.setdefault(row["camera"], {"episodes": 0, "offset_s": 0.0, "drift_s": 0.0, "gap_s": 0.0, "corrections": {}})
+        clock["episodes"] += 1
+        for name in ("offset_s", "drift_s", "gap_s"):
+            clock[name] = max(clock[name], row[f"clock_{name}"] or 0.0, key=abs)
+        clock["corrections"][row["clock_correction"]] = clock["corrections"].get(row["clock_correction"], 0) + 1
+    return found

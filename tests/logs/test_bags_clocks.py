@@ -106,3 +106,15 @@ def test_a_pause_of_telemetry_condemns_the_episode(tmp_path):
     heard = [one for one in recording(40) if one.topic != "/joint_states" or not 1.0 < (one.log_ns - at(0)) / 1e9 < 2.2]
     _, episode = only(write_mcap(tmp_path / "one.mcap", heard))
     assert codes(episode, fatal=True) == ["clock_gap"]
+
+
+def test_each_cameras_clock_is_measured_and_what_was_corrected_is_told(tmp_path):
+    heard = recording(40, cameras=())
+    for row in range(40):
+        seconds = row / FPS
+        heard.append(Heard("/near/image", COMPRESSED, at(seconds + 0.03), make.compressed(make.picture(row), seconds + 0.02)))
+        heard.append(Heard("/far/image", COMPRESSED, at(seconds + 0.01), make.compressed(make.picture(row), seconds * 1.06)))
+    clocks = inspect_log(write_mcap(tmp_path / "one.mcap", heard), small_profile())["episodes"][0]["clocks"]
+    near, far = clocks["near"], clocks["far"]
+    assert (near["offset_s"], near["drift_s"], near["gap_s"], near["correction"]) == (pytest.approx(0.02), 0.0, pytest.approx(0.1), "offset")
+    assert far["drift_s"] == pytest.approx(0.06 * 3.9, abs=0.02) and far["gap_s"] == pytest.approx(0.1, abs=0.01) and far["correction"].endswith("drift")

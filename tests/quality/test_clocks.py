@@ -14,8 +14,10 @@ from cosmos_ops.logs.drops import register_drop
 from cosmos_ops.logs.index import index_drop
 from cosmos_ops.profiles import load_profile
 from cosmos_ops.quality.assess import assess_drop
+from cosmos_ops.quality.clocks import ClockFacts
 from cosmos_ops.quality.verdicts import judge
 from cosmos_ops.video.resample import nearest_frames
+from tests.fixtures.hdf5_factory import write_aloha
 from tests.fixtures.lerobot_factory import block_path, render, write_lerobot
 
 NANO, ROWS, FPS = load_profile("nano"), 60, 10
@@ -101,3 +103,20 @@ def test_a_hole_in_a_video_is_a_gap_of_that_camera(tmp_path):
     assert front.problems == () and side.accepted
     ((code, start_s, stop_s),) = [(problem.code, problem.start_s, problem.stop_s) for problem in side.problems]
     assert (code, start_s, stop_s) == ("clock_gap", pytest.approx(3.4), pytest.approx(5.0)) and side.clock.gap_s == pytest.approx(1.6)
+
+
+def test_a_hole_in_a_lone_video_is_a_gap_and_its_frames_keep_their_times(tmp_path):
+    kept = np.concatenate([np.arange(40), np.arange(60, 100)])
+    write_at(tmp_path / "a.mp4", render(block_path(0, 0, 100), 96, 128, 0, "a")[kept], kept / FPS)
+    reader = open_log(tmp_path)
+    (verdict,) = judge(reader, reader.episodes(), NANO)
+    (camera,) = verdict.cameras
+    gaps = [(problem.start_s, problem.stop_s) for problem in camera.problems if problem.code == "clock_gap"]
+    assert camera.accepted and gaps == [(pytest.approx(3.9), pytest.approx(6.0))] and camera.clock.gap_s == pytest.approx(2.1)
+
+
+def test_a_log_without_any_clock_claims_no_measurement(tmp_path):
+    write_aloha(tmp_path / "episode_0.hdf5", 40, ("top",), fps=10.0)
+    reader = open_log(tmp_path)
+    (verdict,) = judge(reader, reader.episodes(), NANO)
+    assert verdict.cameras[0].clock == ClockFacts()
