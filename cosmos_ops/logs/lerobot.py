@@ -164,7 +164,7 @@ class LeRobotReader:
             return None
         try:
             if where != "present":
-                raise BrokenTelemetry("the file is empty" if where == "empty" else "it is a link that leads out of the log")
+                raise BrokenTelemetry("the file is empty" if where == "empty" else "it is a link that leads out of the log; copy the log with cp -rL")
             rows = self._layout.rows(entry, _LABELS)
             if len(rows) == 0:
                 raise BrokenTelemetry("it holds no row of this episode")
@@ -185,7 +185,7 @@ class LeRobotReader:
             "refused": ("unsupported_camera", f"camera {feature.name} cannot be used: {feature.refusal}"),
             "missing": ("missing_video", f"{place.path} does not exist"),
             "empty": ("unreadable", f"{place.path} is empty"),
-            "outside": ("unreadable", f"{place.path} is a link that leads out of the log"),
+            "outside": ("unreadable", f"{place.path} is a link that leads out of the log; copy the log with cp -rL"),
         }[where]
         problems.append(Problem(code, message, feature.name))
         return None

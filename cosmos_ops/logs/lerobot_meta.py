@@ -1,5 +1,6 @@
 """What LeRobot's `meta/` folder says, the same for v2 and v3 apart from where episodes are listed."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from cosmos_ops.video.frames import UnreadableVideo
 
 INFO = "meta/info.json"
 _IMAGES = "observation.images."
+_DEPTH = re.compile(r"(^|[._])depth($|[._])", re.IGNORECASE)
+"""Not every writer says of a depth map that it is one."""
 _MOST_BYTES = 64 << 20
 """Of a file of metadata: half a million episodes take as much."""
 
@@ -184,7 +187,7 @@ def _camera(key: str, name: str, feature: dict, fps: float) -> CameraFeature:
     rate = usable_rate(detail.get("video.fps")) or fps
     height, width = _declared_size(feature, detail)
     refusal = None
-    if detail.get("video.is_depth_map") or detail.get("is_depth_map") or feature.get("is_depth_map"):
+    if detail.get("video.is_depth_map") or detail.get("is_depth_map") or feature.get("is_depth_map") or _DEPTH.search(key):
         refusal = "it is a depth map, not a picture"
     codec = detail.get("video.codec")
     codec = codec if isinstance(codec, str) else "unknown"
@@ -212,8 +215,9 @@ def _pixels(value: Any) -> int | None:
 def _read(root: Path, relative: str) -> str:
     where = whereabouts(root, relative)
     if where != "present":
-        problem = {"missing": "does not exist", "empty": "is empty", "outside": "leads out of the log"}[where]
-        raise UserError(f"{root / relative} {problem}; the dataset cannot be read without it")
+        problem = {"missing": "does not exist", "empty": "is empty", "outside": "is a link that leads out of the log"}[where]
+        remedy = "copy the log with what its links point at (cp -rL)" if where == "outside" else "the dataset cannot be read without it"
+        raise UserError(f"{root / relative} {problem}; {remedy}")
     try:
         if (root / relative).stat().st_size > _MOST_BYTES:
             raise ValueError(f"it is larger than {_MOST_BYTES >> 20} MiB")

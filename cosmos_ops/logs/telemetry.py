@@ -72,7 +72,7 @@ def read_rows(path: Path, labels: tuple[str, ...]) -> Rows:
 
 def recorded_clock(clock_s: np.ndarray | None, fps: float) -> RecordedClock | None:
     """The clock recorded beside rows that are 1 / fps apart; None where there is none. Its rate is fitted to all rows (least squares)."""
-    if clock_s is None or len(clock_s) < 2 or not np.isfinite(clock_s).all():
+    if clock_s is None or len(clock_s) < 2 or not np.isfinite(clock_s).all() or _too_coarse(clock_s, fps):
         return None
     rows_s = np.arange(len(clock_s)) / fps
     rate = float(np.polyfit(rows_s, clock_s - clock_s[0], 1)[0])
@@ -87,6 +87,9 @@ def clock_problems(clock_s: np.ndarray | None, fps: float) -> list[Problem]:
     """
     if clock_s is None or len(clock_s) < 2:
         return []
+    if _too_coarse(clock_s, fps):
+        told = f"recorded timestamps near {clock_s[0]:.0f} s are kept too coarsely to tell rows apart; rows are aligned to frames one by one"
+        return [Problem("coarse_clock", told, fatal=False)]
     steps = np.diff(clock_s)
     if not np.isfinite(clock_s).all() or (steps <= 0).any():
         return [Problem("broken_clock", "recorded timestamps are not finite or do not increase, so the order of the rows is not known")]
@@ -103,6 +106,12 @@ def clock_problems(clock_s: np.ndarray | None, fps: float) -> list[Problem]:
     if abs(drift_s) > MAX_DRIFT_FRACTION * span_s:
         return [Problem("clock_drift", f"{message}; the declared rate of {fps:g} frames a second is wrong")]
     return [Problem("clock_drift", f"{message}; rows are aligned to frames one by one", fatal=False)]
+
+
+def _too_coarse(clock_s: np.ndarray, fps: float) -> bool:
+    """Whether these are times of the day or the epoch that went through float32, which tells seconds of this century 128 apart."""
+    short = clock_s.astype(np.float32)
+    return bool(np.isfinite(short).all() and (short == clock_s).all() and (np.diff(clock_s) >= 0).all() and np.spacing(np.abs(short).max()) > 0.5 / fps)
 
 
 def columns_of(names: Iterable[str], features: tuple[str, ...]) -> list[str]:

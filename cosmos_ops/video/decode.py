@@ -5,6 +5,7 @@ Times are seconds after the first frame of the file. Files are opened as contain
 
 import contextlib
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,52 +98,67 @@ def look(path: Path | VideoBytes, times_s: Sequence[float], start_s: float = 0.0
 def _look(path: Path | VideoBytes, wanted_s: np.ndarray, start_s: float, stop_s: float, threads: int) -> Iterator:
     """First the stretch's duration in seconds and the times of its frames, then (time, frame) pairs.
 
-    Packets must not outlive their container, hence one generator.
+    The packets are gone through twice, once for their times: all of them would take as much memory as the stretch is long.
     """
-    with _opened(path, threads) as (container, stream):
-        slack_s = 0.25 / _rate(stream)
-        _seek(container, stream, start_s)
-        packets, end_s = [], start_s
-        for packet in container.demux(stream):
-            if packet.pts is None or packet.dts is None:
-                continue
-            if _seconds(packet.dts, stream) >= stop_s - slack_s:
+    with _opened(path, threads=1) as (container, stream):
+        slack_s, end_s = 0.25 / _rate(stream), start_s
+        times_s, keys = [], []
+        for packet in _packets(container, stream, start_s, stop_s - slack_s):
+            if packet is None:
+                _check_whole(stream, end_s, stop_s, path)
                 break
-            packets.append(packet)
-            if _seconds(packet.pts, stream) < stop_s - slack_s:
-                end_s = max(end_s, _seconds(packet.pts, stream) + _duration_s(packet, stream))
-        else:
-            _check_whole(stream, end_s, stop_s, path)
-        inside = [packet for packet in packets if start_s - slack_s <= _seconds(packet.pts, stream) < stop_s - slack_s]
-        if not inside:
-            raise UnreadableVideo(f"{path.name} has no frame between {start_s:.2f} s and {stop_s:.2f} s")
-        yield end_s - start_s, np.maximum(0.0, np.sort([_seconds(packet.pts, stream) for packet in inside]) - start_s)
-        keys = _key_packets(inside, wanted_s + start_s, stream)
-        place = 0
-        for packet in [*(keys or packets), None]:
+            time_s = _seconds(packet.pts, stream)
+            if time_s < stop_s - slack_s:
+                end_s = max(end_s, time_s + _duration_s(packet, stream))
+            if start_s - slack_s <= time_s < stop_s - slack_s:
+                times_s.append(time_s)
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+    if not times_s:
+        raise UnreadableVideo(f"{path.name} has no frame between {start_s:.2f} s and {stop_s:.2f} s")
+    yield end_s - start_s, np.maximum(0.0, np.sort(times_s) - start_s)
+    with _opened(path, threads) as (container, stream):
+        place, chosen = 0, _chosen_keys(np.sort(keys), wanted_s + start_s, max(times_s), stream)
+        for packet in itertools.chain(_packets(container, stream, start_s, stop_s - slack_s), [None]):
+            if chosen and packet is not None and packet.pts not in chosen:
+                continue
             for frame in stream.codec_context.decode(packet):
                 time_s = _time_s(frame, stream, path)
                 if time_s < start_s - slack_s or time_s >= stop_s - slack_s:
                     continue
                 since_s = max(0.0, time_s - start_s)
-                if not keys:
+                if not chosen:
                     if place >= len(wanted_s) or since_s < wanted_s[place] - TIME_SLACK_S:
                         continue
                     place += int(np.searchsorted(wanted_s[place:], since_s + TIME_SLACK_S))
                 yield since_s, _sound(frame, time_s, path)
+            if packet is None:
+                return
 
 
-def _key_packets(packets: list, wanted_s: np.ndarray, stream) -> list | None:
-    """The keyframes nearest to the wanted times, each once; None when some lie further off than half the wanted spacing."""
-    keys = [packet for packet in packets if packet.is_keyframe]
-    if not keys or len(wanted_s) < 2:
-        return None
-    times_s = np.array([_seconds(packet.pts, stream) for packet in keys])
-    there_s = np.minimum(wanted_s, max(_seconds(packet.pts, stream) for packet in packets))
-    nearest = np.abs(times_s[None, :] - there_s[:, None]).argmin(axis=1)
-    if np.abs(times_s[nearest] - there_s).max() > 0.5 * float(np.diff(wanted_s).max()):
-        return None
-    return [keys[i] for i in sorted(set(nearest.tolist()))]
+def _packets(container, stream, start_s: float, stop_s: float) -> Iterator:
+    """Packets with a time from the keyframe before `start_s` to `stop_s`; None follows the last where the file ends before."""
+    _seek(container, stream, start_s)
+    for packet in container.demux(stream):
+        if packet.pts is None or packet.dts is None:
+            continue
+        if _seconds(packet.dts, stream) >= stop_s:
+            return
+        yield packet
+    yield None
+
+
+def _chosen_keys(keys: np.ndarray, wanted_s: np.ndarray, last_s: float, stream) -> set[int]:
+    """Of the keyframes' ascending times those nearest to the wanted moments; none when some lie further off than half the wanted spacing."""
+    if not len(keys) or len(wanted_s) < 2:
+        return set()
+    keys_s, there_s = np.array([_seconds(int(pts), stream) for pts in keys]), np.minimum(wanted_s, last_s)
+    after = np.minimum(np.searchsorted(keys_s, there_s), len(keys) - 1)
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(np.abs(there_s - keys_s[before]) <= np.abs(keys_s[after] - there_s), before, after)
+    if np.abs(keys_s[nearest] - there_s).max() > 0.5 * float(np.diff(wanted_s).max()):
+        return set()
+    return {int(pts) for pts in keys[nearest]}
 
 
 @contextlib.contextmanager

@@ -103,6 +103,7 @@ def test_clocks_may_start_late_and_jitter(tmp_path):
         (np.arange(100) * 0.1 + (np.arange(100) > 50) * 3, "clock_gap", True, "3.1 s after row 50"),
         (np.arange(100)[::-1] * 0.1, "broken_clock", True, "do not increase"),
         (np.full(100, np.nan), "broken_clock", True, "not finite"),
+        (1.7e9 + np.arange(100) * 0.1, "coarse_clock", False, "too coarsely"),
     ],
 )
 def test_what_a_recorded_clock_tells(tmp_path, clock, code, fatal, words):
@@ -201,11 +202,16 @@ def test_depth_and_image_cameras_are_refused_with_a_reason(tmp_path):
     info = json.loads((root / "meta/info.json").read_text())
     info["features"]["observation.images.depth"]["info"]["video.is_depth_map"] = True
     info["features"]["observation.images.still"]["dtype"] = "image"
+    info["features"]["observation.images.head_depth"] = info["features"]["observation.images.front"]
     (root / "meta/info.json").write_text(json.dumps(info))
     episode = read(root)[1][0]
     assert [camera.name for camera in episode.cameras] == ["front"]
-    assert [(problem.code, problem.camera) for problem in episode.problems] == [("unsupported_camera", "depth"), ("unreadable", "still")]
-    assert "the telemetry has no column observation.images.still" in episode.problems[1].message
+    assert [(problem.code, problem.camera) for problem in episode.problems] == [
+        ("unsupported_camera", "depth"),
+        ("unsupported_camera", "head_depth"),
+        ("unreadable", "still"),
+    ]
+    assert "the telemetry has no column observation.images.still" in episode.problems[2].message
 
 
 @pytest.mark.parametrize("version", ["v2.1", "v3.0"])
