@@ -223,6 +223,8 @@ class TrainingSettings:
 
     max_train_clips: int | None = None
     """Chosen by hash when there are more; None trains on all."""
+    dollars_per_kwh: float = 0.2
+    """Price of the energy estimate that is recorded with every training."""
     overrides: dict[str, object] = field(default_factory=dict)
     """Recipe setting -> value, applied to every recipe under this profile."""
 

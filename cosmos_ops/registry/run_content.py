@@ -22,6 +22,7 @@ _SUMMARY = (
     "validation_loss",
     "samples_per_s",
     "seconds",
+    "cost",
     "steps",
     "kept_step",
     "parameters",

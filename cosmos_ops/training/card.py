@@ -34,6 +34,7 @@ def model_card(meta: dict[str, Any], config: TrainingConfig) -> str:
         "validation loss": validation,
         "trainable parameters": f"{meta['parameters']:,}",
         "computed on": f"{meta['device']}, {meta['precision']}, {meta['processes']} process(es), {meta['seconds'] / 3600:.2f} h",
+        "energy, estimated": f"{meta['cost']['energy_kwh']:.3g} kWh ({meta['cost']['watts']:g} W), {meta['cost']['gpu_seconds'] / 3600:.2f} GPU hours",
         "software": ", ".join(f"{name} {version}" for name, version in meta["libraries"].items()),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())

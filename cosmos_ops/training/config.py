@@ -42,6 +42,8 @@ class TrainingConfig:
     """Chosen by hash when there are more; None trains on all."""
     threads: int | None = None
     """CPU threads; None leaves torch's own number."""
+    dollars_per_kwh: float = 0.2
+    """For the estimate of what the energy costs."""
     gpu_memory_gb: float | None = None
     """Size of GPU that memory is planned for; None takes the device's own. Nothing that is computed depends on it."""
 

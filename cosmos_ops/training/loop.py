@@ -33,6 +33,7 @@ from cosmos_ops.training.guards import (
     reproducible,
 )
 from cosmos_ops.training.journal import Journal, NoJournal
+from cosmos_ops.training.kernels import DEFAULT, attention, fastest_attention
 from cosmos_ops.training.memory import MemorySettings
 from cosmos_ops.training.objective import derived_seed, draw, sample_losses
 from cosmos_ops.training.processes import Processes
@@ -93,6 +94,8 @@ class Trainer:
         self.order = Order(len(samples.train), recipe.seed)
         self.validation = Validation(model, latents, samples.validation, recipe)
         self.dropped_text = latents.dropped_text().to(model.device)
+        self.attention = DEFAULT
+        """The attention kernel that is used, one of `kernels.KERNELS` where that is not torch's choice."""
         self.latent_shape = tuple(latents.clip(samples.train[0].clip_id).shape)
 
     def train(self, report: Callable[[Report], None], stop: Callable[[], bool]) -> State:
@@ -102,7 +105,7 @@ class Trainer:
         there is nothing to validate on.
         Raises `Interrupted` after saving when `stop()` becomes true, `WorkFailed` when a guard fails.
         """
-        with reproducible(self.model.device), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with reproducible(self.model.device), torch.random.fork_rng(devices=[]), torch.enable_grad(), self._fast_attention():
             damage: list[str] = []
             saved = load_state(self.checkpoints, self.parameters, self.optimizer, self.average and self.average.tensors, damage.append)
             self.state = saved or State()
@@ -121,6 +124,19 @@ class Trainer:
         elif self.average is not None:
             self.average.keep()
         return replace(self.state, seconds=self._seconds())
+
+    def _fast_attention(self) -> contextlib.AbstractContextManager:
+        """On a GPU, whichever attention kernel makes a batch fastest; a CPU has one."""
+        if self.model.device.type != "cuda":
+            return contextlib.nullcontext()
+        batch = load_batch(self.latents, self.samples.train, self.order, share(0, 0, self.memory.batch_size), self.model.device)
+        drawn = draw(self.recipe, batch.positions, self.latent_shape).to(self.model.device)
+        self.model.denoiser.train()
+        self.attention, _ = fastest_attention(
+            lambda: sample_losses(self.model, batch.clean, batch.text, self.dropped_text, drawn).mean().backward(), self.model.device
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        return attention(self.attention)
 
     def _loop(self, report: Callable[[Report], None], stop: Callable[[], bool], fresh: bool) -> None:
         recipe, losses, first = self.recipe, deque(maxlen=_SMOOTHING), self.state

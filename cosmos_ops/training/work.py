@@ -25,6 +25,7 @@ from cosmos_ops.training.card import write_card
 from cosmos_ops.training.checkpoint import FOLDER as CHECKPOINTS
 from cosmos_ops.training.checkpoint import State
 from cosmos_ops.training.config import TrainingConfig
+from cosmos_ops.training.cost import training_cost
 from cosmos_ops.training.data import Samples, read_samples
 from cosmos_ops.training.journal import draw_losses, final_train_loss, read_log
 from cosmos_ops.training.loop import Report, Trainer
@@ -99,6 +100,7 @@ def _train(config: TrainingConfig, folder: Path, report: Callable[[Report], None
     parameters = sum(parameter.numel() for parameter in trainer.parameters.values())
     meta = _meta(config, folder, samples, state, parameters, processes.world)
     meta["memory"] = plan.to_json() if plan is not None else asdict(trainer.memory)
+    meta["attention"] = trainer.attention
     write_card(folder, meta, config)
     return Output(version, len(samples.train), meta)
 
@@ -167,6 +169,7 @@ def _meta(config: TrainingConfig, folder: Path, samples: Samples, state: State, 
         "warnings": [row["warning"] for row in rows if "warning" in row],
         "parameters": parameters,
         "seconds": round(state.seconds, 3),
+        "cost": training_cost(state.seconds, world, config.device, torch.get_num_threads(), config.dollars_per_kwh),
         "samples_per_s": round(state.position / state.step_seconds, 4),
         "peak_memory_bytes": {"host": _peak_host_bytes(), "device": torch.cuda.max_memory_allocated() if on_gpu else 0},
         "device": torch.cuda.get_device_name() if on_gpu else f"cpu ({torch.get_num_threads()} threads)",

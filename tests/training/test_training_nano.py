@@ -51,6 +51,9 @@ def test_the_folder_says_what_it_is(nano_lake: NanoLake, job):
     assert meta["validation_loss"]["best"] < meta["validation_loss"]["start"]
     assert meta["peak_memory_bytes"]["host"] > 50e6
     assert meta["samples_per_s"] > 0 and meta["seconds"] > 0
+    cost = meta["cost"]
+    assert cost["gpu_seconds"] == 0 and cost["wall_seconds"] == meta["seconds"] and cost["watts"] == 10, "one thread of a CPU"
+    assert cost["energy_kwh"] == pytest.approx(10 * meta["seconds"] / 3.6e6, abs=1e-6)
     assert (job.output / "loss.png").read_bytes().startswith(b"\x89PNG")
     _, head, body = (job.output / "README.md").read_text().split("---\n")
     head = yaml.safe_load(head)
