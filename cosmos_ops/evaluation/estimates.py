@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from cosmos_ops.errors import WorkFailed
-from cosmos_ops.evaluation.metrics import SetMetric, all_metrics, columns
+from cosmos_ops.evaluation.metrics import PretrainedMetric, SetMetric, all_metrics, columns
 from cosmos_ops.evaluation.statistics import Estimate, SetReplicates, mean_estimate, set_difference, set_estimate, set_replicates, win_estimate
 
 GROUPINGS = ("task", "camera")
@@ -51,7 +51,7 @@ def read_scores(folder: Path) -> Scores:
         vectors = {row["sample_key"]: row for row in features if row["metric"] == name}
         real, made = (np.array([vectors[key][side] for key in keys]) for side in ("real", "generated"))
         metric = _set_metric(name)
-        replicates[metric.columns[0].name] = set_replicates(metric.distance, real, made, episodes)
+        replicates[metric.columns[0].name] = set_replicates(metric.distance, real, made, episodes, metric.resamples)
     return Scores(
         keys,
         episodes,
@@ -138,8 +138,8 @@ def to_json(estimate: Estimate, centre: str = "mean") -> dict[str, Any]:
     return {centre: estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n, "clusters": estimate.clusters}
 
 
-def _set_metric(name: str) -> SetMetric:
+def _set_metric(name: str) -> SetMetric | PretrainedMetric:
     for metric in all_metrics().values():
-        if isinstance(metric, SetMetric) and name in (metric.name, metric.columns[0].name):
+        if getattr(metric, "distance", None) is not None and name in (metric.name, metric.columns[0].name):
             return metric
     raise WorkFailed(f"scores hold the set-level metric {name!r}, which this version does not know; score again")

@@ -11,7 +11,7 @@ from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.evaluation.breakdown import SCHEMA as BREAKDOWN_SCHEMA
 from cosmos_ops.evaluation.breakdown import breakdown, breakdown_rows
 from cosmos_ops.evaluation.estimates import Scores, estimates, known_mean, paired, read_scores, to_json, wins
-from cosmos_ops.evaluation.metrics import ServedMetric, UnavailableMetric, all_metrics, columns
+from cosmos_ops.evaluation.metrics import PretrainedMetric, ServedMetric, all_metrics, columns
 from cosmos_ops.evaluation.plot import draw_paired
 from cosmos_ops.evaluation.report import write_report
 from cosmos_ops.evaluation.statistics import CONFIDENCE, FEW_CLUSTERS, MIN_CLUSTERS, POWER, RESAMPLES, Estimate, samples_needed, visible_difference
@@ -193,7 +193,7 @@ def _references(base: Scores) -> dict[str, dict[str, dict]]:
 
 def _unavailable(scores: dict[str, Manifest]) -> dict[str, str]:
     """Metrics that no weights or service are here for, and those that were asked for and could not be measured, with the reason."""
-    declared = {metric.name: metric.reason for metric in all_metrics().values() if isinstance(metric, UnavailableMetric | ServedMetric)}
+    declared = {metric.name: metric.reason for metric in all_metrics().values() if isinstance(metric, PretrainedMetric | ServedMetric)}
     measured = {name for manifest in scores.values() for name in manifest.meta.get("served", ())}
     tried = {name: reason for manifest in scores.values() for name, reason in manifest.meta["unavailable"].items()}
     return {name: reason for name, reason in (declared | tried).items() if name not in measured}

@@ -25,6 +25,8 @@ class Sample:
     episode_id: str
     index: int
     camera: str
+    window: int
+    """Which part of the episode; cameras of one window show the same time."""
     task: str | None
     prompt: str
     fps: float

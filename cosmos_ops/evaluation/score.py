@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,10 @@ from safetensors.torch import load_file
 
 from cosmos_ops.base_models.latents import LatentStore
 from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.evaluation.cross_view import CrossView
 from cosmos_ops.evaluation.estimates import estimates, to_json
 from cosmos_ops.evaluation.metrics import SampleMetric, ServedMetric, SetMetric, columns, conditioning_pixel_frames, resolve_metrics
+from cosmos_ops.evaluation.networks.weights import weight_files, weights_hash
 from cosmos_ops.evaluation.samples import Sample, read_samples, read_video, real_frames
 from cosmos_ops.evaluation.served import Server, Task, Values
 from cosmos_ops.hashing import digest
@@ -75,12 +78,17 @@ def score(
     not available with the reason). `servers` are what `ServedMetric`s name: `inverse_dynamics`, `judge`. Raises `UserError` for metrics that
     are unknown or all unavailable, `WorkFailed` where a video is damaged or a value is not finite.
     """
-    chosen = resolve_metrics(profile.evaluation.metrics)
+    weights = profile.evaluation.weights
+    chosen = resolve_metrics(profile.evaluation.metrics, weights)
+    files = {name: weight_files(name, source) for name, source in weights.items()}
+    if "cse" in files:
+        servers = {**servers, "cross_view": CrossView(files["cse"])}
     served, absent = _present(chosen.served, servers)
     unavailable = chosen.unavailable | absent
-    if not chosen.sample and not chosen.whole and not served:
+    if not chosen.sample and not chosen.whole and not served and not chosen.pretrained:
         raise UserError(f"evaluation.metrics names nothing that can be measured here ({', '.join(unavailable) or 'it is empty'}); add psnr, for one")
     versions = {metric.name: metric.version for metric in (*chosen.sample, *chosen.whole)}
+    versions |= {metric.name: f"{metric.version} {weights_hash(files[metric.name])}" for metric in chosen.pretrained}
     versions |= {metric.name: f"{metric.version} {served[metric.name].version}" for metric in chosen.served if metric.name in served}
     conditioning = generations.meta["conditioning_latent_frames"]
     # The folder of the store names the encoder and its precision; a later dataset version there has the same latents of these clips.
@@ -91,8 +99,13 @@ def score(
         store = LatentStore(lake, latents)
         latent_frames = store.clip(samples[0].clip_id).shape[1]
         first = conditioning_pixel_frames(conditioning, profile.clip.frames, latent_frames)
-        values, references = _score_samples(lake, profile.clip.frames, generations, samples, chosen.sample, first, progress)
-        about = {}
+        loaded = [metric.load(files[metric.name]) for metric in chosen.pretrained]
+        by_sample = [*chosen.sample, *(metric for metric in loaded if isinstance(metric, SampleMetric))]
+        whole = [*chosen.whole, *(metric for metric in loaded if isinstance(metric, SetMetric))]
+        values, references = _score_samples(lake, profile.clip.frames, generations, samples, by_sample, first, progress)
+        about: dict[str, Any] = (
+            {"weights": {name: {"source": source, "sha256": weights_hash(files[name])} for name, source in weights.items()}} if weights else {}
+        )
         for name in dict.fromkeys(metric.server for metric in chosen.served if metric.name in served):
             wanted = tuple(column.name for metric in chosen.served if metric.server == name and metric.name in served for column in metric.columns)
             task = Task(lake, samples, lambda sample: _generated(generations, sample, profile.clip.frames), first, wanted)
@@ -108,14 +121,20 @@ def score(
             for sample in samples
             for name, value in _checked(made.get(sample.sample_key, {}), sample)
         ]
-        features = _features(generations, samples, chosen.whole, store, conditioning)
+        features = _features(lake, profile.clip.frames, generations, samples, whole, store, conditioning, first)
         write_table(folder / "scores.parquet", rows, SCHEMA)
         write_table(folder / "references.parquet", beside, REFERENCES_SCHEMA)
         write_table(folder / "features.parquet", features, FEATURES_SCHEMA)
         summary = {name: to_json(estimate) for name, estimate in estimates(folder).items()}
         write_json(folder / "summary.json", {"scores": summary, "unavailable": unavailable, "served": about})
         means = {name: round(entry["mean"], 6) for name, entry in summary.items()}
-        meta = {"evaluation_set": evaluation_version, "generations": generations.key, "means": means, "unavailable": unavailable, "served": sorted(served)}
+        meta = {
+            "evaluation_set": evaluation_version,
+            "generations": generations.key,
+            "means": means,
+            "unavailable": unavailable,
+            "served": sorted([*served, *(metric.name for metric in chosen.pretrained)]),
+        }
         meta["about"] = about
         return Output(digest([content_hash(rows), content_hash(beside), content_hash(features), unavailable]), len(rows), meta)
 
@@ -192,18 +211,29 @@ def _checked(values: dict[str, float | None], sample: Sample) -> Iterator[tuple[
         yield name, None if value is None else float(value)
 
 
-def _features(generations: Manifest, samples: list[Sample], metrics: list[SetMetric], store: LatentStore, first: int) -> list[dict]:
+def _features(
+    lake: Lake, frames: int, generations: Manifest, samples: list[Sample], metrics: list[SetMetric], store: LatentStore, conditioning: int, first: int
+) -> list[dict]:
     rows = []
+    real: dict[tuple[str, str], np.ndarray] = {}
     for sample in samples if metrics else []:
-        made = load_file(generations.file(f"{sample.sample_key}.safetensors"))["latents"].to(torch.float32).numpy()
-        real = store.clip(sample.clip_id).to(torch.float32).numpy()
         for metric in metrics:
-            pair = {"real": metric.features(real, first), "generated": metric.features(made, first)}
+            latents = metric.reads == "latents"
+            given = conditioning if latents else first
+            made = _latents(generations, sample) if latents else _generated(generations, sample, frames)
+            known = metric.name, sample.clip_id  # seeds share the real clip
+            if known not in real:
+                real[known] = metric.features(store.clip(sample.clip_id).to(torch.float32).numpy() if latents else real_frames(lake, sample), given)
+            pair = {"real": real[known], "generated": metric.features(made, given)}
             for vector in pair.values():
                 _check_finite(vector, metric.name, sample)
             vectors = {side: vector.tolist() for side, vector in pair.items()}
             rows.append({"sample_key": sample.sample_key, "episode_id": sample.episode_id, "metric": metric.name, **vectors})
     return rows
+
+
+def _latents(generations: Manifest, sample: Sample) -> np.ndarray:
+    return load_file(generations.file(f"{sample.sample_key}.safetensors"))["latents"].to(torch.float32).numpy()
 
 
 def _check_finite(value: np.ndarray | float, metric: str, sample: Sample) -> None:

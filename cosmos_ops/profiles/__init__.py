@@ -213,6 +213,8 @@ class EvaluationSettings:
     """Fewer held-out clips than this cannot be evaluated: `run` says so and exits 1."""
     metrics: tuple[str, ...] = ("psnr", "ssim", "latent_frechet", "motion", "tse_sift", "action_consistency", "instruction_following", "physics")
     """The last three are reported as not available where there is no telemetry, or no judge."""
+    weights: dict[str, str] = field(default_factory=dict)
+    """`lpips`, `fvd`, `fid`, `tse`, `cse` -> local path or Hub id of its network; what is named here is measured. docs/METRICS.md says what is read."""
     judge: JudgeSettings | None = None
     """None leaves the judge out."""
 

@@ -217,6 +217,7 @@ def test_metrics_resolve_and_unavailable_ones_say_why():
     assert [(metric.name, metric.server) for metric in chosen.served] == [("physics", "judge")]
     assert "LPIPS" in chosen.unavailable["lpips"]
     pixels = {"psnr", "ssim", "latent_frechet", "motion_ratio", "motion_epe", "tse_sift", "tse_sift_matches"}
-    assert pixels | {"action_consistency", "instruction_following", "physics"} == set(metrics.columns())
+    networks = {"lpips", "fvd", "fid", "tse", "tse_matches", "cse"}
+    assert pixels | networks | {"action_consistency", "instruction_following", "physics"} == set(metrics.columns())
     with pytest.raises(UserError, match="'pnsr' is unknown; known are"):
         metrics.resolve_metrics(("pnsr",))

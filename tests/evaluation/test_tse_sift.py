@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cosmos_ops.evaluation import metrics
-from cosmos_ops.evaluation.metrics.tse_sift import MIN_MATCHES, sampson_errors, temporal_sampson
+from cosmos_ops.evaluation.metrics.sampson import MIN_MATCHES, sampson_errors
+from cosmos_ops.evaluation.metrics.tse_sift import temporal_sampson
 from tests.evaluation.moving import texture
 
 SIDEWAYS = np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]], float)

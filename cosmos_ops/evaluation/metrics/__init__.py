@@ -1,22 +1,24 @@
 """Metrics of generated video. Adding one is one file here that calls `register`; every module of this folder is found by itself.
 
 `psnr` and `ssim` are columns of the same names; the metric `motion` is measured once and gives the two columns `motion_ratio` and
-`motion_epe`; `latent_frechet` is one number for the whole set. Metrics whose weights are not part of the project are declared with
-the reason, so that they are reported as not available and never replaced by something else under their name.
+`motion_epe`; `latent_frechet` is one number for the whole set. Metrics of published networks are measured where a profile names the weights and
+reported as not available otherwise.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.evaluation.metrics.base import (
     Column,
     Metric,
+    PretrainedMetric,
     SampleMetric,
     ServedMetric,
     SetMetric,
-    UnavailableMetric,
     conditioning_pixel_frames,
     register,
     registered,
@@ -26,10 +28,10 @@ __all__ = [
     "Chosen",
     "Column",
     "Metric",
+    "PretrainedMetric",
     "SampleMetric",
     "ServedMetric",
     "SetMetric",
-    "UnavailableMetric",
     "all_metrics",
     "columns",
     "conditioning_pixel_frames",
@@ -39,6 +41,9 @@ __all__ = [
 
 for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
     importlib.import_module(f"{__name__}.{_module}")
+
+NEED_WEIGHTS = tuple(name for name, metric in registered().items() if isinstance(metric, PretrainedMetric) or getattr(metric, "server", "") == "cross_view")
+"""Metrics that `evaluation.weights` of a profile may name weights for."""
 
 
 def all_metrics() -> dict[str, Metric]:
@@ -53,21 +58,28 @@ class Chosen:
     sample: list[SampleMetric]
     whole: list[SetMetric]
     served: list[ServedMetric]
+    pretrained: dict[PretrainedMetric, str]
+    """Metric -> where its weights are."""
     unavailable: dict[str, str]
     """Name -> reason."""
 
 
-def resolve_metrics(names: tuple[str, ...]) -> Chosen:
-    """The metrics of these names. Raises `UserError` for a name nobody declares."""
+def resolve_metrics(names: tuple[str, ...], weights: Mapping[str, str] = MappingProxyType({})) -> Chosen:
+    """The metrics of these names, and those that weights are named for. Raises `UserError` for a name nobody declares, or weights nothing needs."""
     known = registered()
+    for name in weights:
+        if name not in NEED_WEIGHTS:
+            raise UserError(f"evaluation.weights: {name!r} needs none; those that do are {', '.join(NEED_WEIGHTS)}")
     for name in names:
         if name not in known:
             raise UserError(f"evaluation.metrics: {name!r} is unknown; known are {', '.join(sorted(known))}")
-    chosen = [known[name] for name in dict.fromkeys(names)]
+    chosen = [known[name] for name in dict.fromkeys([*names, *weights])]
     sample, whole, served = ([metric for metric in chosen if isinstance(metric, kind)] for kind in (SampleMetric, SetMetric, ServedMetric))
-    return Chosen(sample, whole, served, {metric.name: metric.reason for metric in chosen if isinstance(metric, UnavailableMetric)})
+    pretrained = [metric for metric in chosen if isinstance(metric, PretrainedMetric)]
+    unavailable = {metric.name: metric.reason for metric in pretrained if metric.name not in weights}
+    return Chosen(sample, whole, served, {metric: weights[metric.name] for metric in pretrained if metric.name in weights}, unavailable)
 
 
 def columns() -> dict[str, Column]:
     """Every column that can appear in a scores table, by name."""
-    return {column.name: column for metric in registered().values() if not isinstance(metric, UnavailableMetric) for column in metric.columns}
+    return {column.name: column for metric in registered().values() for column in metric.columns}

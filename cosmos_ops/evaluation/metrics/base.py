@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -54,7 +55,8 @@ class SampleMetric:
 class SetMetric:
     """Measured on the whole evaluation set at once, from one feature vector a video.
 
-    `features(latents, first)`: [C, t, h, w] float and the first generated latent frame -> float64 [d].
+    `features(latents, first)`: [C, t, h, w] float and the first generated latent frame -> float64 [d]; where `reads` is "frames",
+    `features(frames, first)`: uint8 [T, H, W, 3] and the first generated frame.
     `distance(real, generated, weights)`: [n, d], [n, d] and non-negative integer sample weights [R, n] -> [R] distances,
     one for each row of weights (a row of ones is the set itself, others are resamples).
     """
@@ -66,6 +68,9 @@ class SetMetric:
     distance: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     min_samples: int
     """Fewest samples for which an interval is given; below it the interval is withheld."""
+    resamples: int = 2000
+    """Fewer where a distance takes long."""
+    reads: Literal["latents", "frames"] = "latents"
 
 
 @dataclass(frozen=True)
@@ -75,20 +80,27 @@ class ServedMetric:
     name: str
     version: str
     columns: tuple[Column, ...]
-    server: Literal["inverse_dynamics", "judge"]
+    server: Literal["inverse_dynamics", "judge", "cross_view"]
     reason: str
     """Why it is not available where the server is absent."""
 
 
 @dataclass(frozen=True)
-class UnavailableMetric:
-    """A metric people will look for that cannot be measured here, and why."""
+class PretrainedMetric:
+    """A metric of a published network; `load(files)` gives it with the network in it. Set-level ones say how distances are taken."""
 
     name: str
+    version: str
+    columns: tuple[Column, ...]
     reason: str
+    """Why it is not available where no weights are named."""
+    load: Callable[[list[Path]], SampleMetric | SetMetric]
+    distance: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
+    min_samples: int = 0
+    resamples: int = 2000
 
 
-Metric = SampleMetric | SetMetric | ServedMetric | UnavailableMetric
+Metric = SampleMetric | SetMetric | ServedMetric | PretrainedMetric
 _METRICS: dict[str, Metric] = {}
 
 

@@ -1,9 +1,8 @@
 """Temporal Sampson error with SIFT matches: how well what moves between neighbouring frames agrees with one epipolar geometry.
 
 For each pair of neighbouring frames: SIFT keypoints (Lowe, IJCV 2004) are matched both ways with a ratio test, F is estimated anew by RANSAC, and
-the Sampson error of the inliers is averaged (Hartley and Zisserman, "Multiple view geometry", 2nd ed., section 11.4.3),
-e^2 = (x0' F x1)^2 / ((F'x0)_1^2 + (F'x0)_2^2 + (F x1)_1^2 + (F x1)_2^2), e in px of the clip. Published values use SuperPoint and LightGlue
-and cannot be compared with these. A frozen or featureless video scores well: read it beside `motion_ratio`, `tse_sift_matches` and the
+the Sampson error of the inliers (`sampson`) is averaged, in px of the clip. Published values use SuperPoint and LightGlue and cannot be compared
+with these. A frozen or featureless video scores well: read it beside `motion_ratio`, `tse_sift_matches` and the
 value of the real video, which is given as the floor.
 """
 
@@ -11,46 +10,18 @@ import cv2
 import numpy as np
 
 from cosmos_ops.evaluation.metrics.base import Column, SampleMetric, register
+from cosmos_ops.evaluation.metrics.sampson import inlier_errors, mean_over_pairs
 
 MAX_KEYPOINTS = 2048
 RATIO = 0.8
-RANSAC_PX, RANSAC_CONFIDENCE, RANSAC_ROUNDS = 3.0, 0.999, 2000
-MIN_MATCHES = 16
-"""Fewer matches fit an F by chance (it takes 8): such a pair of frames counts its matches and gives no error."""
-
-
-def sampson_errors(first: np.ndarray, second: np.ndarray, fundamental: np.ndarray) -> np.ndarray:
-    """Sampson errors in px of matched points [n, 2], [n, 2] under F [3, 3] with x0' F x1 = 0, x0 of `first` and x1 of `second`."""
-    x0, x1 = (np.column_stack([points, np.ones(len(points))]) for points in (first, second))
-    back, forth = x0 @ fundamental, x1 @ fundamental.T
-    below = np.square(back[:, :2]).sum(1) + np.square(forth[:, :2]).sum(1)
-    return np.sqrt(np.square((x0 * forth).sum(1)) / np.where(below > 0, below, 1))
 
 
 def temporal_sampson(frames: np.ndarray) -> dict[str, float | None]:
     """`tse_sift` in px (None where no pair of frames has enough matches) and `tse_sift_matches`, the mean number of inliers a pair, of uint8 [T, H, W, 3]."""
     sift = cv2.SIFT_create(nfeatures=MAX_KEYPOINTS)
     described = [sift.detectAndCompute(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), None) for frame in frames]
-    errors, counts = [], []
-    for before, after in zip(described, described[1:], strict=False):
-        found = _pair(before, after)
-        counts.append(0 if found is None else len(found))
-        if found is not None:
-            errors.append(float(found.mean()))
-    return {"tse_sift": float(np.mean(errors)) if errors else None, "tse_sift_matches": float(np.mean(counts))}
-
-
-def _pair(before: tuple, after: tuple) -> np.ndarray | None:
-    """Sampson errors of the inliers between two frames' keypoints; None where they are too few."""
-    first, second = _matches(before, after)
-    if len(first) < MIN_MATCHES:
-        return None
-    # OpenCV's F is that of x1' F x0 = 0.
-    fundamental, inlier = cv2.findFundamentalMat(second, first, cv2.FM_RANSAC, RANSAC_PX, RANSAC_CONFIDENCE, RANSAC_ROUNDS)
-    if fundamental is None or fundamental.shape != (3, 3):
-        return None
-    kept = inlier[:, 0] == 1
-    return sampson_errors(first[kept], second[kept], fundamental) if kept.sum() >= MIN_MATCHES else None
+    error, matches = mean_over_pairs([inlier_errors(*_matches(before, after)) for before, after in zip(described, described[1:], strict=False)])
+    return {"tse_sift": error, "tse_sift_matches": matches}
 
 
 def _matches(before: tuple, after: tuple) -> tuple[np.ndarray, np.ndarray]:
