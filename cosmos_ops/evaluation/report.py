@@ -10,23 +10,16 @@ from cosmos_ops.evaluation.estimates import Scores
 from cosmos_ops.evaluation.metrics import columns
 from cosmos_ops.evaluation.plot import shown_contenders
 from cosmos_ops.evaluation.report_clips import choose, embed, rank
-from cosmos_ops.evaluation.report_parts import (
-    BASE,
-    arrow,
-    breakdown_section,
-    differences_section,
-    losses_section,
-    scores_section,
-    strips_section,
-    videos_section,
-)
+from cosmos_ops.evaluation.report_parts import differences_section, losses_section, strips_section, videos_section
+from cosmos_ops.evaluation.report_tables import BASE, arrow, breakdown_section, colour, scores_section, swatch, table
 from cosmos_ops.evaluation.samples import read_samples
-from cosmos_ops.lake import Lake, Manifest, write_text
+from cosmos_ops.lake import Lake, Manifest, read_manifest, write_text
 from cosmos_ops.profiles import Profile
 
 PAGE = Path(__file__).parent / "page"
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 """The browser itself refuses to load anything from elsewhere."""
+_COSTS = ("time for a video", "time for a second of video", "peak memory", "memory for a second of video", "device")
 _NOT_SCORED = "Videos on this page are encoded again for viewing; scores come from the stored ones."
 
 
@@ -56,7 +49,12 @@ def write_report(
         _lineage(profile, dataset_version, evaluation_version, scoreboard, names, generations, adapters),
         _notes(scoreboard),
     ]
-    sections = [_verdicts(profile, scoreboard, names), _contents("".join(body)), *body]
+    sections = [
+        _header(lake, profile, dataset_version, evaluation_version, scoreboard, generations),
+        _verdicts(scoreboard, names),
+        _contents("".join(body)),
+        *body,
+    ]
     head = [
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
@@ -67,11 +65,27 @@ def write_report(
     write_text(path, f'<!doctype html>\n<html lang="en"><head>{"".join(head)}</head><body><main>{"".join(sections)}</main>{script}</body></html>\n')
 
 
-def _verdicts(profile: Profile, board: dict[str, Any], names: list[str]) -> str:
+def _header(lake: Lake, profile: Profile, dataset_version: str, evaluation_version: str, board: dict[str, Any], generations: dict[str, Manifest]) -> str:
+    """Where the numbers come from, in a line; the Lineage section has it whole."""
+    dataset = read_manifest(lake.dataset(dataset_version))
+    about = dataset.meta if dataset is not None else {}
+    drops, episodes = about.get("drops", []), about.get("episodes_by_split", {})
+    data = f"dataset {dataset_version[:8]}" + (f" of {_some(drops)}" if drops else "")
+    if "train" in episodes:
+        data += f" ({episodes['train']} training episodes)"
+    base = f"base {profile.base_model.source} at {str(generations[BASE].meta['weights']['base_revision'])[:8]}"
+    parts = [f"profile {profile.name}", base, data, f"evaluation set {evaluation_version[:8]}: {_samples(board)}"]
+    return f'<h1>Leaderboard</h1><p class="soft">{escape(" · ".join(parts))}</p>'
+
+
+def _some(drops: list[str], most: int = 3) -> str:
+    return ", ".join(drops[:most]) + (f" and {len(drops) - most} more drops" if len(drops) > most else "")
+
+
+def _verdicts(board: dict[str, Any], names: list[str]) -> str:
     lost = worse_groups(board)
     lines = "".join(f"<li>{_verdict(name, board['paired'][name], lost.get(name, []))}</li>" for name in names if name in board["paired"])
-    about = f"profile {profile.name}, {_samples(board)}"
-    return f'<h1>Leaderboard</h1><p class="soft">{escape(about)}</p><ul class="verdicts">{lines}</ul>'
+    return f'<ul class="verdicts">{lines}</ul>'
 
 
 def _contents(body: str) -> str:
@@ -98,7 +112,7 @@ def _verdict(name: str, paired: dict[str, dict], lost: list[str]) -> str:
         parts.append(f"undecided on {', '.join(undecided)}")
     if lost:
         parts.append(f'<span class="bad">part by part, worse on</span> {escape("; ".join(lost))}')
-    return f"<strong>{escape(name)}</strong>: {'; '.join(parts)}"
+    return f"<strong>{escape(name)}</strong><ul>{''.join(f'<li>{part}</li>' for part in parts)}</ul>"
 
 
 def _lineage(
@@ -141,13 +155,11 @@ def _cost(board: dict[str, Any], names: list[str]) -> str:
             f"{cost['compute_s_per_video_s']:.2f} s",
             "not measured" if memory is None else f"{memory / 2**30:.2f} GiB",
             "not measured" if cost["memory_bytes_per_video_s"] is None else f"{cost['memory_bytes_per_video_s'] / 2**30:.2f} GiB",
-            f"{cost['device']}, {cost['precision']}",
+            f"{cost['device']}, {cost['precision']}, {cost['steps']} steps",
         )
-        rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>')
-    head = (
-        "<th>contender</th><th>time for a video</th><th>time for a second of video</th><th>peak memory</th><th>memory for a second of video</th><th>device</th>"
-    )
-    return f'<h2 id="cost">Cost of generation</h2><div class="card wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        shown = "".join(f'<td data-label="{head}">{escape(cell)}</td>' for head, cell in zip(_COSTS, cells, strict=True))
+        rows.append(f'<tr><th scope="row">{swatch(colour(name, names))}{escape(name)}</th>{shown}</tr>')
+    return f'<h2 id="cost">Cost of generation</h2><div class="card wide">{table(["contender", *_COSTS], rows)}</div>'
 
 
 def _notes(board: dict[str, Any]) -> str:
@@ -156,7 +168,7 @@ def _notes(board: dict[str, Any]) -> str:
     rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td class="text">{escape(text)}</td></tr>' for name, text in meanings)
     notes = "".join(f"<li>{escape(note)}</li>" for note in (*board["notes"], _NOT_SCORED))
     return (
-        f'<h2 id="meaning">What the numbers are</h2><div class="card wide"><table><tbody>{rows}</tbody></table></div>'
+        f'<h2 id="meaning">What the numbers are</h2><div class="card wide"><table class="stack"><tbody>{rows}</tbody></table></div>'
         f'<h2 id="notes">Notes</h2><div class="card"><ul class="notes">{notes}</ul></div>'
     )
 

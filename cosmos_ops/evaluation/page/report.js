@@ -52,19 +52,19 @@
     cards.forEach(({ videos }) => videos.forEach((video) => { if (video.duration) video.currentTime = seek.value * video.duration; }));
   });
 
-  const format = (value, digits) => value.toFixed(digits);
   const arrange = () => {
     if (!metric.value) return;
-    const digits = Number(metric.selectedOptions[0].dataset.digits);
+    const { digits, unit } = metric.selectedOptions[0].dataset;
+    const inUnit = unit ? ` ${unit}` : "";
     const alone = contender.value === "base";
     for (const card of cards) {
       card.gain = card.goodness[contender.value][metric.value] - (alone ? 0 : card.goodness.base[metric.value]);
       for (const caption of card.element.querySelectorAll("[data-source]")) {
         const own = card.values[caption.dataset.source];
-        caption.textContent = own ? `${metric.value} ${format(own[metric.value], digits)}` : "";
+        caption.textContent = own ? `${metric.value} ${own[metric.value].toFixed(Number(digits))}${inUnit}` : "";
       }
       const rank = card.element.querySelector(".rank");
-      rank.textContent = alone ? "" : `${card.gain >= 0 ? "+" : "−"}${Math.abs(card.gain).toPrecision(3)} ${metric.value}, ${contender.value} against base`;
+      rank.textContent = alone ? "" : `${card.gain >= 0 ? "+" : "−"}${Math.abs(card.gain).toPrecision(3)}${inUnit} ${metric.value}, ${contender.value} against base`;
       rank.className = `rank ${alone ? "" : card.gain > 0 ? "good" : card.gain < 0 ? "bad" : ""}`;
     }
     const gains = cards.map((card) => card.gain).sort((a, b) => a - b);
