@@ -69,6 +69,8 @@ def build_leaderboard_asset(recipes: Sequence[str]) -> dg.AssetsDefinition:
         ]
         report = manifest.file("report.html")
         metadata = {
+            # A browser opens no file from a page that came over http, so the copy in MLflow comes first.
+            "report_in_mlflow": tracking.run_link(recorded.info.experiment_id, recorded.info.run_id, "artifacts/report.html"),
             "report": dg.MetadataValue.url(report.absolute().as_uri()),
             "report_path": dg.MetadataValue.path(str(report)),
             "contenders": ", ".join(present),

@@ -21,8 +21,8 @@ class TrackingResource(dg.ConfigurableResource):
 
         return Tracking(self.tracking_uri, self.artifact_root)
 
-    def run_link(self, experiment_id: str, run_id: str) -> dg.MetadataValue:
-        """A link to the run's page, or its id where no server is known."""
+    def run_link(self, experiment_id: str, run_id: str, page: str = "") -> dg.MetadataValue:
+        """A link to the run's page (or to a part of it, `artifacts/report.html` for one), or its id where no server is known."""
         if not self.ui_url:
             return dg.MetadataValue.text(run_id)
-        return dg.MetadataValue.url(f"{self.ui_url}/#/experiments/{experiment_id}/runs/{run_id}")
+        return dg.MetadataValue.url(f"{self.ui_url}/#/experiments/{experiment_id}/runs/{run_id}{f'/{page}' if page else ''}")

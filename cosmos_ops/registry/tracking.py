@@ -118,6 +118,11 @@ class Tracking:
             experiment = self._experiment(names.model_name(profile, lake))
             return self._find(experiment, _adapter_identity(adapter))
 
+    def leaderboard_run(self, lake: Lake, profile: Profile, leaderboard: Manifest) -> Run | None:
+        """The run that holds a leaderboard's report and tables as artifacts, or None where nothing of it was recorded."""
+        with talking_to(self.tracking_uri):
+            return self._find(self._experiment(names.model_name(profile, lake)), _leaderboard_identity(leaderboard))
+
     def _scores_run(self, experiment: str, contender: str, adapter: Manifest, evaluation_set: str) -> Run:
         own = self._find(experiment, _adapter_identity(adapter))
         if own is None:
@@ -195,6 +200,10 @@ class Tracking:
             return
         self.client.set_terminated(run.info.run_id, "FINISHED")
         self.client.set_tag(run.info.run_id, names.RECORDED, "yes")
+
+
+def _leaderboard_identity(leaderboard: Manifest) -> dict[str, str]:
+    return {names.KIND: "leaderboard", "cosmos.leaderboard": leaderboard.key}
 
 
 def _adapter_identity(adapter: Manifest) -> dict[str, str]:

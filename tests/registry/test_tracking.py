@@ -129,6 +129,7 @@ def test_scores_go_to_each_contenders_run_and_the_report_to_the_leaderboards(hou
     assert by_kind["base"].info.run_id == base_run and by_kind["base"].data.metrics["eval/psnr"] == 20
     assert all(run.data.tags[names.EVALUATION_SET] == EVALUATION_SET and run.info.status == "FINISHED" for run in by_kind.values())
     assert artifacts(house, by_kind["leaderboard"].info.run_id) == {"report.html", "scoreboard.json"}
+    assert house.tracking.leaderboard_run(house.lake, house.profile, leaderboard).info.run_id == by_kind["leaderboard"].info.run_id
     assert len(house.tracking.client.get_metric_history(adapter_run, "eval/psnr")) == 1
 
 
