@@ -2,5 +2,6 @@
 
 import dagster as dg
 
-# `eager` alone looks away from a blocking check that failed in an earlier run.
+# `eager` alone looks away from a blocking check that failed in an earlier run. Checks have no partitions (a preview in Dagster): the last result
+# counts, of whichever drop, so a drop that failed holds back what would follow by itself until its stage is made again and passes.
 WHEN_UPSTREAM_IS_SOUND = (dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()).with_label("upstream is new and sound")

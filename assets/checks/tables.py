@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 
-from assets.partitions import drops
 from cosmos_ops.lake import Lake, Manifest
 from cosmos_ops.shards.validated import passed, read_outcomes, write_outcomes
 
@@ -17,10 +16,8 @@ _ROWS_SHOWN = 5
 def check_specs(asset: str) -> list[dg.AssetCheckSpec]:
     """The two checks of a table: one that blocks what comes after, one that only shows."""
     return [
-        dg.AssetCheckSpec(
-            BLOCKING, asset=asset, blocking=True, partitions_def=drops, description="Great Expectations suite of the table; a failed error stops the drop here"
-        ),
-        dg.AssetCheckSpec(ADVICE, asset=asset, partitions_def=drops, description="Great Expectations warnings: worth a look, nothing is stopped"),
+        dg.AssetCheckSpec(BLOCKING, asset=asset, blocking=True, description="Great Expectations suite of the table; a failed error stops the drop here"),
+        dg.AssetCheckSpec(ADVICE, asset=asset, description="Great Expectations warnings: worth a look, nothing is stopped"),
     ]
 
 
