@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 
 from tests.fixtures.lerobot_factory import write_lerobot
+from tests.fixtures.webhook_receiver import receiving
 
 ROOT = Path(__file__).parents[2]
 _RUNS = "{ runsOrError { ... on Runs { results { status jobName tags { key value } } } } }"
@@ -26,6 +27,12 @@ def instance(home, monkeypatch):
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     with dg.instance_for_test() as made:
         yield made
+
+
+@pytest.fixture
+def receiver():
+    with receiving() as server:
+        yield server
 
 
 def tick(instance, cursor=None):
@@ -65,6 +72,71 @@ def test_what_is_no_log_is_refused_with_the_reason_and_does_not_stop_others(inst
     folder = write_lerobot(home.lake / "landing" / "good", episodes=5, frames=24)
     (folder / "_SUCCESS").touch()
     assert [request.partition_key for request in tick(instance).run_requests] == ["good"]
+
+
+def test_a_drop_that_changes_after_it_was_taken_is_refused_with_a_new_name(instance, home):
+    folder = write_lerobot(home.lake / "landing" / "friday", episodes=5, frames=24)
+    (folder / "_SUCCESS").touch()
+    taken = tick(instance)
+    instance.add_dynamic_partitions("drops", ["friday"])
+    with open(folder / "meta/tasks.jsonl", "a") as changed:
+        changed.write("\n")
+    told = tick(instance, taken.cursor)
+    assert "drops are immutable" in told.skip_message and "--drop friday-2" in told.skip_message and "tasks.jsonl" in told.skip_message
+    assert "no new complete drop" in tick(instance, json.dumps({"friday": _look(folder)})).skip_message
+
+
+def _look(folder: Path) -> list:
+    from pipelines.sensors import _state
+
+    return _state(folder)
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_the_data_half_goes_on_by_itself_only_behind_a_check_that_passed(instance, sound):
+    from pipelines.definitions import defs
+
+    half = dg.AssetSelection.groups("data")
+    instance.add_dynamic_partitions("drops", ["monday"])
+    before = dg.evaluate_automation_conditions(defs=defs, instance=instance, asset_selection=half)
+    for asset in ("landing", "episodes"):
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition="monday"))
+    check = dg.AssetCheckEvaluation(asset_key=dg.AssetKey("episodes"), check_name="expectations", passed=sound, metadata={}, blocking=True)
+    instance.report_runless_asset_event(check)
+    now = dg.evaluate_automation_conditions(defs=defs, instance=instance, asset_selection=half, cursor=before.cursor)
+    assert now.get_requested_partitions(dg.AssetKey("quality")) == ({"monday"} if sound else set())
+    assert not now.get_requested_partitions(dg.AssetKey("clips"))
+
+
+def test_what_runs_by_itself_is_off_until_switched_on():
+    from pipelines.schedules import weekly_retraining
+    from pipelines.sensors import data_half, new_drops, new_episodes
+
+    assert new_drops.default_status == dg.DefaultSensorStatus.RUNNING
+    assert {sensor.default_status for sensor in (data_half, new_episodes)} == {dg.DefaultSensorStatus.STOPPED}
+    assert weekly_retraining.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert new_episodes.job_name == weekly_retraining.job_name == "adapt"
+
+
+def test_a_failed_run_is_posted_with_what_failed(instance, receiver, monkeypatch):
+    from pipelines.alerts import alerts
+
+    @dg.op
+    def shards():
+        raise dg.Failure("shard 3 is damaged; ingest the drop again")
+
+    @dg.job
+    def ingest():
+        shards()
+
+    ran = ingest.execute_in_process(instance=instance, raise_on_error=False, tags={"dagster/partition": "monday"})
+    context = dg.build_run_status_sensor_context("alerts", ran.get_run_failure_event(), instance, ran.dagster_run).for_run_failure()
+    assert "no webhook is set" in alerts(context).skip_message
+    monkeypatch.setenv("COSMOS_ALERT_WEBHOOK", receiver.url)
+    assert alerts(context) is None
+    told = json.loads(receiver.got[0][1])
+    assert told["event"] == "run_failed" and (told["job"], told["drop"], told["dagster_run_id"]) == ("ingest", "monday", ran.run_id)
+    assert told["text"] == "ingest of drop monday failed: shards: shard 3 is damaged; ingest the drop again" and told["failures"]
 
 
 @pytest.mark.slow
@@ -115,7 +187,7 @@ def test_make_dev_serves_its_pages_and_ingests_what_lands(home):
 
 
 def _wait_for_run(url: str, drop: str) -> str:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 540
     while time.monotonic() < deadline:
         request = urllib.request.Request(f"{url}/graphql", json.dumps({"query": _RUNS}).encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as answer:

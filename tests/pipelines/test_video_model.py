@@ -1,6 +1,7 @@
 """The registered champion as a model: loaded by MLflow, and served by its own server over HTTP."""
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import av
 import mlflow
@@ -77,6 +79,7 @@ def test_it_is_served_over_http(served, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = home.environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{home.path}/mlflow/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # MLflow starts `uvicorn` by its name
     command = [
         sys.executable,
         "-m",
@@ -103,8 +106,9 @@ def test_it_is_served_over_http(served, tmp_path):
             _ask(port, {"dataframe_records": [row | {"image": base64.b64encode(b"no picture").decode()}]})
         assert refused.value.code == 400 and b"not a readable image" in refused.value.read()
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
 
 
 def _wait(address: str, server: subprocess.Popen, log) -> None:

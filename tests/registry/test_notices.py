@@ -3,48 +3,21 @@
 import hashlib
 import hmac
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.registry.notices import SIGNATURE_HEADER, Webhook, post, tell_moves
 from cosmos_ops.registry.promote import promote, rollback
+from tests.fixtures.webhook_receiver import receiving
 from tests.registry.conftest import FIRST, SECOND
 from tests.registry.test_promote import MODEL, run
 
 
-class Receiver(ThreadingHTTPServer):
-    """Keeps what was posted; answers with the next of `answers`, 200 when there is none left."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.got: list[tuple[dict, bytes]] = []
-        self.answers: list[int] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook/s3cret"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        self.server.got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(self.server.answers.pop(0) if self.server.answers else 200)
-        self.end_headers()
-
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture
 def receiver():
-    server = Receiver()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with receiving() as server:
+        yield server
 
 
 def test_a_notice_is_signed_json_and_tried_again(receiver):
