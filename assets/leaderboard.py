@@ -71,12 +71,11 @@ def build_leaderboard_asset(recipes: Sequence[str]) -> dg.AssetsDefinition:
         metadata = {
             # A browser opens no file from a page that came over http, so the copy in MLflow comes first.
             "report_in_mlflow": tracking.run_link(recorded.info.experiment_id, recorded.info.run_id, "artifacts/report.html"),
+            "mlflow_run": tracking.run_link(recorded.info.experiment_id, recorded.info.run_id),
             "report": dg.MetadataValue.url(report.absolute().as_uri()),
             "report_path": dg.MetadataValue.path(str(report)),
             "contenders": ", ".join(present),
         }
-        if recorded is not None:
-            metadata["mlflow_run"] = tracking.run_link(recorded[1], recorded[0])
         return result(manifest, metadata=metadata, table="leaderboard.parquet", picture="leaderboard.png", check_results=checks)
 
     return leaderboard

@@ -105,13 +105,6 @@ class Tracking:
             self._finish(run)
             return run.info.run_id
 
-    def leaderboard_run(self, lake: Lake, profile: Profile, leaderboard: Manifest) -> tuple[str, str] | None:
-        """(run id, experiment id) of the run that holds a leaderboard's report; None where it was never recorded."""
-        with talking_to(self.tracking_uri):
-            experiment = self._experiment(names.model_name(profile, lake))
-            run = self._find(experiment, _leaderboard_identity(leaderboard))
-        return (run.info.run_id, experiment) if run else None
-
     def adapter_run(self, lake: Lake, profile: Profile, adapter: Manifest) -> Run | None:
         """The run of an adapter, or None where it was never recorded."""
         with talking_to(self.tracking_uri):
