@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from cosmos_ops.errors import UserError
-from cosmos_ops.training.adapters import CONFIG, WEIGHTS, adapter_off, adapter_state, attach_adapter, load_adapter, remove_adapter, save_adapter
+from cosmos_ops.training.adapters import (
+    CONFIG,
+    WEIGHTS,
+    adapter_off,
+    adapter_state,
+    attach_adapter,
+    compute_in_half,
+    load_adapter,
+    remove_adapter,
+    save_adapter,
+)
 from tests.training.tiny_world import TinyWorld, a_velocity, tiny_recipe
 
 LORA = tiny_recipe()
@@ -40,6 +50,26 @@ def test_a_fresh_adapter_is_float32_and_changes_nothing(recipe, dtype):
     # Two blocks and the output layer, each with A and B (and a magnitude).
     assert len(parameters) == 5 * (3 if recipe.method == "dora" else 2)
     torch.testing.assert_close(a_velocity(model), before, rtol=1e-5 if dtype == torch.float32 else 0.02, atol=1e-5 if dtype == torch.float32 else 0.02)
+
+
+@pytest.mark.parametrize("recipe", [LORA, DORA], ids=["lora", "dora"])
+def test_taking_half_precision_input_as_it_is_changes_no_bit(recipe):
+    """PEFT makes a float32 copy of an adapter's input, which autocast takes back to bfloat16: the same numbers, one large tensor more."""
+    answers, inputs = [], []
+    for ours in (False, True):
+        model = TinyWorld(torch.bfloat16)
+        parameters = attach_adapter(model.denoiser, recipe, model.lora_targets)
+        generator = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for parameter in parameters.values():
+                parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+        if ours:
+            compute_in_half(model.denoiser)
+        model.denoiser.blocks[1]["to_q"].lora_A["default"].register_forward_pre_hook(lambda module, args: inputs.append(args[0].dtype))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            answers.append(a_velocity(model))
+    assert torch.equal(*answers)
+    assert inputs == [torch.float32, torch.bfloat16]
 
 
 @pytest.mark.parametrize("recipe", [LORA, SCALED, DORA, DORA_SCALED], ids=["lora", "lora alpha 12", "dora", "dora alpha 2"])
