@@ -80,8 +80,8 @@ class LeRobotReader:
         slack_s = 0.25 / camera.fps  # the episode's own first and last frame count even where the offset is rounded
         length_s = self._length_s(camera)
         stop_s = stop_s if length_s is None else min(stop_s, length_s - slack_s)
-        start_s = start_s - slack_s if start_s <= 0 else start_s
-        for time_s, image in decode_frames(self._video(camera), camera.offset_s + start_s, camera.offset_s + stop_s, threads):
+        first_s = slack_s if start_s <= 0 else 0.0
+        for time_s, image in decode_frames(self._video(camera), camera.offset_s + start_s, camera.offset_s + stop_s, threads, first_s):
             yield TimedFrame(max(0.0, time_s - camera.offset_s), image)
 
     def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:

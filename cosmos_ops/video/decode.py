@@ -65,15 +65,18 @@ def probe_video(path: Path | VideoBytes) -> VideoFacts:
         return VideoFacts(context.codec.canonical_name, context.height, context.width, _rate(stream), stream.frames, duration_s)
 
 
-def decode_frames(path: Path | VideoBytes, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0) -> Iterator[tuple[float, av.VideoFrame]]:
+def decode_frames(
+    path: Path | VideoBytes, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0, slack_s: float = 0.0
+) -> Iterator[tuple[float, av.VideoFrame]]:
     """Every frame with start_s <= time < stop_s, in order, as (time in seconds, frame).
 
-    Seeks to the keyframe before `start_s`. `threads` is the decoder's, 0 lets it choose. Raises `UnreadableVideo` when the file cannot be
+    Seeks to the keyframe before `start_s`. Where `start_s` is the time of one frame, known to `slack_s` (less than half a frame), that frame counts
+    though it may come a little earlier, and nothing before it is decoded where it is a keyframe. `threads` is the decoder's, 0 lets it choose. Raises `UnreadableVideo` when the file cannot be
     decoded, a frame of the stretch is damaged, or the file ends before its header says.
     """
     with _opened(path, threads) as (container, stream):
-        _seek(container, stream, start_s)
-        end_s = 0.0
+        _seek(container, stream, start_s + slack_s)
+        start_s, end_s = start_s - slack_s, 0.0
         for frame in container.decode(stream):
             time_s = _time_s(frame, stream, path)
             if time_s >= stop_s - TIME_SLACK_S:
