@@ -1,7 +1,8 @@
 """Which latents are trained on, and in which order. A place in the order is one number, so training resumes exactly."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import pyarrow.parquet as pq
@@ -10,7 +11,8 @@ import torch
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake
-from cosmos_ops.training.objective import derived_seed
+from cosmos_ops.recipes import Recipe
+from cosmos_ops.training.objective import Draw, derived_seed, draw
 
 
 class Latents(Protocol):
@@ -56,6 +58,9 @@ class Batch:
     """[B, C, t, h, w] float32."""
     text: torch.Tensor
     """[B, L, D]."""
+
+    def to(self, device: torch.device) -> "Batch":
+        return replace(self, clean=self.clean.to(device), text=self.text.to(device))
 
 
 class Order:
@@ -109,6 +114,37 @@ def load_batch(latents: Latents, samples: Sequence[Sample], order: Order, positi
     chosen = [samples[order[position]] for position in positions]
     clean, text = stack(latents, chosen, device)
     return Batch(tuple(sample.clip_id for sample in chosen), tuple(positions), clean, text)
+
+
+class ReadAhead:
+    """Batches and what is drawn for them, on the CPU: the next is read in a thread while one is computed with.
+
+    Both follow from places in the order alone, so reading ahead changes nothing, and there is nothing of it to keep in a checkpoint.
+    A clip that cannot be read is reported when its own batch is taken.
+    """
+
+    def __init__(self, latents: Latents, samples: Sequence[Sample], order: Order, recipe: Recipe, shape: Sequence[int]):
+        self._latents, self._samples, self._order, self._recipe, self._shape = latents, samples, order, recipe, shape
+        self._pool = ThreadPoolExecutor(1, "reader")
+        self._coming: dict[range, Future] = {}
+
+    def take(self, positions: range, following: range | None = None) -> tuple[Batch, Draw]:
+        """The batch at these places; `following` is what will be taken next, None at the end."""
+        now = self._coming.pop(positions, None) or self._start(positions)
+        self._coming = {} if following is None else {following: self._start(following)}
+        return now.result()
+
+    def close(self) -> None:
+        """Wait for what is being read and forget it."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _start(self, positions: range) -> Future:
+        # The order is looked up here: it remembers an epoch's permutation and is for one thread.
+        return self._pool.submit(self._read, positions, [self._samples[self._order[position]] for position in positions])
+
+    def _read(self, positions: range, chosen: list[Sample]) -> tuple[Batch, Draw]:
+        clean, text = stack(self._latents, chosen, torch.device("cpu"))
+        return Batch(tuple(sample.clip_id for sample in chosen), tuple(positions), clean, text), draw(self._recipe, positions, self._shape)
 
 
 def stack(latents: Latents, samples: Sequence[Sample], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

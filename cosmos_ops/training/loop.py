@@ -21,7 +21,7 @@ from cosmos_ops.recipes import Recipe
 from cosmos_ops.training.adapters import attach_adapter, compute_in_half
 from cosmos_ops.training.average import WeightAverage
 from cosmos_ops.training.checkpoint import FOLDER, State, load_best, load_state, save_best, save_state
-from cosmos_ops.training.data import Latents, Order, Samples, load_batch, share
+from cosmos_ops.training.data import Latents, Order, ReadAhead, Samples, load_batch, share
 from cosmos_ops.training.guards import (
     check_finite,
     check_gradients,
@@ -111,12 +111,14 @@ class Trainer:
             self.state = saved or State()
             self._started, self._seconds_before = time.monotonic(), self.state.seconds
             self._saved_at = time.monotonic()
+            self.reader = ReadAhead(self.latents, self.samples.train, self.order, recipe=self.recipe, shape=self.latent_shape)
             self.journal = Journal(self.folder, saved and saved.step) if self.processes.first else NoJournal()
             try:
                 for message in damage:
                     self._warn(message)
                 self._loop(report, stop, fresh=saved is None)
             finally:
+                self.reader.close()
                 self.journal.close()
         self.model.denoiser.eval()
         if self.processes.first and self.state.best_step is not None:
@@ -210,11 +212,14 @@ class Trainer:
 
     def _backward(self) -> tuple[float, tuple[str, ...]]:
         """Forward and backward passes of this process's share; the mean loss over all processes and the clips of this one."""
-        total, clip_ids, batches = 0.0, (), self.memory.gradient_accumulation
+        recipe, size, batches = self.recipe, self.memory.batch_size, self.memory.gradient_accumulation
+        total, clip_ids = 0.0, ()
         for number in range(batches):
-            positions = share(self.state.position, number, self.memory.batch_size, self.processes.rank, self.processes.world)
-            batch = load_batch(self.latents, self.samples.train, self.order, positions, self.model.device)
-            drawn = draw(self.recipe, positions, self.latent_shape).to(self.model.device)
+            # Numbers run on: the batch after this update's last is the next update's first.
+            positions, following = (share(self.state.position, at, size, self.processes.rank, self.processes.world) for at in (number, number + 1))
+            last = number + 1 == batches and self.state.step + 1 >= recipe.steps
+            batch, drawn = self.reader.take(positions, None if last else following)
+            batch, drawn = batch.to(self.model.device), drawn.to(self.model.device)
             loss = sample_losses(self.model, batch.clean, batch.text, self.dropped_text, drawn).mean()
             (loss / batches).backward()
             total += loss.item() / batches
