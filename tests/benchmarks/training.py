@@ -4,14 +4,14 @@
 
 The opponent is described in `plain_step.py`. Both train the nano model at its profile's geometry on the same mp4 files, batches of one, in float32 on
 all cores: whole jobs of ten epochs, loading of the weights included for both and encoding of the latents for ours. Contenders take turns;
-medians are compared. `dora_over_lora_step` compares optimizer updates alone (rank 8 at nano). On a CUDA device the 2B geometry follows, from
+medians are compared. `dora_over_lora_step` compares optimizer updates alone (rank 8 at nano), and so do the lines that say what each optimisation
+brings: the update without it over the update with it, all others in place. On a CUDA device the 2B geometry follows, from
 random weights (`training_2b.py`).
 
 With `--json` the last line of stdout is one object: `machine`, `rows`, `ratios`.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import platform
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,15 +37,16 @@ from cosmos_ops.lake import Lake  # noqa: E402
 from cosmos_ops.profiles import load_profile  # noqa: E402
 from cosmos_ops.recipes import resolve_recipe  # noqa: E402
 from cosmos_ops.shards.read import read_clip  # noqa: E402
-from cosmos_ops.training import dora  # noqa: E402
 from cosmos_ops.training.data import Sample, Samples  # noqa: E402
 from cosmos_ops.training.loop import Trainer  # noqa: E402
 from cosmos_ops.video.encode import encode_mp4  # noqa: E402
 from tests.base_models.lake_factory import add_dataset, add_shard  # noqa: E402
 from tests.benchmarks.plain_step import PlainTrainer  # noqa: E402
+from tests.benchmarks.without import modulate_by_token, pefts_dora  # noqa: E402
 
 EPOCHS = 10
 METHODS = ("lora", "dora")
+BY_TOKEN, RECOMPUTED, PEFTS = "lora, modulated by token", "lora, everything recomputed", "dora, PEFT's own modules"
 TURNS = 30
 """Updates of each contender when updates alone are compared, one by one in turns: a slow moment of the machine hits all."""
 
@@ -97,14 +98,18 @@ class Nano:
         return time.perf_counter() - started
 
     def updates(self) -> dict[str, list[float]]:
-        """Seconds of single updates of LoRA, DoRA and DoRA with PEFT's own modules, taking turns."""
+        """Seconds of single updates of LoRA and DoRA, and of either without one optimisation, taking turns."""
         trainers = {method: self._trainer(method, TURNS) for method in METHODS}
+        trainers[BY_TOKEN] = self._trainer("lora", TURNS)
+        modulate_by_token(trainers[BY_TOKEN].model.denoiser)
+        trainers[RECOMPUTED] = self._trainer("lora", TURNS, recompute=True)
         with pefts_dora():
-            trainers["dora, PEFT's own modules"] = self._trainer("dora", TURNS)
+            trainers[PEFTS] = self._trainer("dora", TURNS)
         return in_turns({name: lambda report, trainer=trainer: trainer.train(report, lambda: False) for name, trainer in trainers.items()})
 
-    def _trainer(self, method: str, steps: int) -> Trainer:
-        recipe = replace(resolve_recipe(f"{method}-r8", self.profile), batch_size=1, steps=steps, checkpoint_minutes=1e6)
+    def _trainer(self, method: str, steps: int, recompute: bool = False) -> Trainer:
+        recipe = resolve_recipe(f"{method}-r8", self.profile)
+        recipe = replace(recipe, batch_size=1, steps=steps, checkpoint_minutes=1e6, gradient_checkpointing=recompute)
         model = load_world_model(self.profile.base_model, self.lake.models(), "cpu", ("denoiser",))
         work = Path(tempfile.mkdtemp(dir=self.folder))
         return Trainer(model, LatentStore(self.lake, self.latents), self.samples, recipe, work)
@@ -163,18 +168,24 @@ def nano_rows(clips: int, rounds: int, say: Callable[[str], None]) -> tuple[list
     rows = [row(f"nano: {name}, ten epochs, all included", value, "samples/s") for name, value in pace.items()]
     rows += [row("nano: encoding the latents, once", middle["caching"], "s")]
     rows += [row(f"nano: {name}, one update", statistics.median(values), "s") for name, values in (bench.steps | updates).items()]
-    pairs = zip(updates["dora"], updates["lora"], strict=True)
-    return rows, {"nano_cpu_samples_per_s": pace["lora"] / pace["plain"], "dora_over_lora_step": statistics.median(dora / lora for dora, lora in pairs)}
+    rows += [row(f"nano: {name}", value, "x") for name, value in brought(bench.steps, updates).items()]
+    return rows, {"nano_cpu_samples_per_s": pace["lora"] / pace["plain"], "dora_over_lora_step": over(updates["dora"], updates["lora"])}
 
 
-@contextlib.contextmanager
-def pefts_dora() -> Iterator[None]:
-    """PEFT's DoRA modules inside the block, for the line that says what ours bring."""
-    ours, dora.speed_up = dora.speed_up, lambda model, adapter_name: None
-    try:
-        yield
-    finally:
-        dora.speed_up = ours
+def brought(plain: dict[str, list[float]], updates: dict[str, list[float]]) -> dict[str, float]:
+    """How many times faster an update is by each optimisation alone, the others being in place."""
+    without = statistics.median(plain["plain, no recompute"]) / statistics.median(updates["lora"])
+    return {
+        "brought by latents and text from the cache (and the data path)": without,
+        "brought by keeping activations": over(updates[RECOMPUTED], updates["lora"]),
+        "brought by modulation by frame": over(updates[BY_TOKEN], updates["lora"]),
+        "brought by low-rank DoRA norms": over(updates[PEFTS], updates["dora"]),
+    }
+
+
+def over(slow: list[float], fast: list[float]) -> float:
+    """Median ratio of updates that took turns."""
+    return statistics.median(left / right for left, right in zip(slow, fast, strict=True))
 
 
 def row(name: str, value: float, unit: str) -> dict:
