@@ -25,6 +25,7 @@ from cosmos_ops.training.processes import Processes
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 75
 _MESSAGE_S = 2.0
+_BAR_CHARACTERS = 24
 _LINE_S = 10.0
 """Where stderr is no terminal, a progress line is printed no more often than this."""
 
@@ -107,7 +108,7 @@ class _Display:
         last = report.step == report.steps
         if self._terminal and (last or now - self._shown_at >= 0.2):
             self._shown_at, self._open = now, True
-            print(f"\r\x1b[K{_line(report)}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{_bar(report)}", end="", file=sys.stderr, flush=True)
         elif not self._terminal and (last or now - self._shown_at >= _LINE_S):
             self._shown_at = now
             _say(_line(report))
@@ -154,6 +155,12 @@ def _end(send: Callable[[dict[str, Any]], None], code: int, message: str) -> int
     send({"error": line, "retry": code == INTERRUPTED})
     _say(line)
     return code
+
+
+def _bar(report: Any) -> str:
+    """How far, as a picture, before the line that says it in numbers."""
+    done = _BAR_CHARACTERS * report.step // report.steps
+    return f"[{'#' * done}{'.' * (_BAR_CHARACTERS - done)}] {_line(report)}"
 
 
 def _line(report: Any) -> str:

@@ -173,6 +173,22 @@ def test_a_job_that_cannot_work_is_not_prepared(nano_lake: NanoLake, changes, sa
         prepare_training(nano_lake.lake, nano_lake.profile, nano_lake.recipe(), latents=nano_lake.latents, **values)
 
 
+def test_a_terminal_gets_a_bar_that_is_drawn_in_place(nano_lake: NanoLake, tmp_path):
+    job = nano_lake.job(nano_lake.recipe(steps=2), tmp_path / "lake")
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, *job.command[1:]], cwd=ROOT, env=environment, stderr=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the last end of a terminal that closes is an error
+        while chunk := os.read(ours, 4096):
+            shown += chunk
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"\r\x1b[K[........................] step 0/2" in shown
+    assert b"\r\x1b[K[########################] step 2/2, loss " in shown
+
+
 def test_latents_of_another_base_model_are_refused(nano_lake: NanoLake, tmp_path):
     job = nano_lake.job(nano_lake.recipe(), tmp_path / "lake")
     other = tmp_path / "lake" / "latents" / "0000-of-another-model"
