@@ -107,6 +107,8 @@ def prepare(env: Environment) -> None:
             link.symlink_to(PROJECT / "dagster.yaml")
         except FileExistsError:
             pass  # another process made it between the two lines
+    # A queue for jobs of MLflow's GenAI pages: eight processes beside the server, which nothing here uses.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     # Two steps may run side by side; two thread teams on the same cores spend most of their time waiting for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
     os.environ.update(
