@@ -71,8 +71,8 @@ def decode_frames(
     """Every frame with start_s <= time < stop_s, in order, as (time in seconds, frame).
 
     Seeks to the keyframe before `start_s`. Where `start_s` is the time of one frame, known to `slack_s` (less than half a frame), that frame counts
-    though it may come a little earlier, and nothing before it is decoded where it is a keyframe. `threads` is the decoder's, 0 lets it choose. Raises `UnreadableVideo` when the file cannot be
-    decoded, a frame of the stretch is damaged, or the file ends before its header says.
+    though it may come a little earlier, and nothing before it is decoded where it is a keyframe. `threads` is the decoder's, 0 lets it choose.
+    Raises `UnreadableVideo` when the file cannot be decoded, a frame of the stretch is damaged, or the file ends before its header says.
     """
     with _opened(path, threads) as (container, stream):
         _seek(container, stream, start_s + slack_s)
