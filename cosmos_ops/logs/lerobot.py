@@ -27,6 +27,7 @@ from cosmos_ops.logs.telemetry import ACTION, STATE, BrokenTelemetry, Rows, cloc
 from cosmos_ops.video.decode import TIME_SLACK_S, decode_frames, look
 
 _TASK_LABELS = ("annotation.human.action.task_description", "annotation.human.task_description", "task_index")
+_OLD_INFO = "meta_data/info.json"
 _MARK = "::/"
 """Between file and column in the path of a camera whose frames are in the rows."""
 _VALIDITY = "annotation.human.validity"
@@ -56,6 +57,15 @@ class LeRobotReader:
     @classmethod
     def recognises(cls, root: Path) -> bool:
         return root.is_dir() and (root / INFO).exists()
+
+    @classmethod
+    def refusal(cls, root: Path) -> str | None:
+        if (root / _OLD_INFO).exists():
+            return f"{root} is a LeRobot dataset of version 1; v2.0, v2.1 and v3.0 are read, convert the dataset with LeRobot"
+        nested = (
+            sorted(path.parents[1].relative_to(root).as_posix() for depth in ("*", "*/*") for path in root.glob(f"{depth}/{INFO}")) if root.is_dir() else []
+        )
+        return plain(f"{root} holds {len(nested)} LeRobot datasets further down (first {nested[0]}); give the path of one of them") if nested else None
 
     def info(self) -> LogInfo:
         declared = self._info.total_episodes if self._info.total_episodes is not None else self._layout.declared
