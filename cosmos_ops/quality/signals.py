@@ -16,9 +16,12 @@ _REBLUR_PX = 9
 _UNRELATED = 2 / np.pi**0.5
 """Mean absolute difference of two independent normal values of deviation 1."""
 _OUT_OF_STILLNESS, _TWICE, _MUCH = 6.3, 2.1, 0.5
-"""Ratios of a step to those around it, and what part of the difference of unrelated pictures counts as another picture."""
+"""Ratios of a step to those around it, and the part of what unrelated pictures differ by that counts as another picture."""
 _COVERED = 0.92
 """Where this much of one picture is in the other, something was in the way in the other."""
+_UNSURE, _SURE = 0.05, 0.03
+"""How much less may be found again where the step is not so much larger than those around it, as of a wrist that is quick all the time, and how much
+more where the whole picture changed."""
 _BLOCK_PX, _REACH_PX, _LEAST_BLOCK_CONTRAST = 8, 12, 3.0
 
 
@@ -83,8 +86,8 @@ def scene_cuts(luma: np.ndarray, times_s: np.ndarray, kinds: np.ndarray, setting
     """Places i such that the scene changes between frame i and frame i + 1.
 
     At a cut the step is larger than those around it and nothing of one picture is found in the other: its parts are neither where they were nor near
-    by. A hand that comes into view leaves other parts as they are, and a camera that is moved takes them along. A step far larger than those around it
-    needs no more than its size, one that changes the whole picture at once little more.
+    by. A hand that comes into view leaves other parts as they are, and a camera that is moved takes them along. For a step far larger than those around
+    it its size is enough.
     """
     if len(luma) < 4:
         return []
@@ -99,12 +102,13 @@ def scene_cuts(luma: np.ndarray, times_s: np.ndarray, kinds: np.ndarray, setting
         change = steps[place] / (_UNRELATED * contrast)
         if ratio < settings.cut_ratio or change < settings.cut_contrast or kinds[place : place + 2].any():
             continue
-        everywhere = change > _MUCH and ratio > _TWICE and np.percentile(_cells(np.abs(after - before)), 25) > 0.2 * contrast
-        if ratio > _OUT_OF_STILLNESS or everywhere:
+        if ratio > _OUT_OF_STILLNESS:
             cuts.append(int(place))
             continue
         kept, there = sorted((found_again(before, after), found_again(after, before)))
-        if kept < settings.cut_kept and there < _COVERED:
+        everywhere = change > _MUCH and ratio > _TWICE and np.percentile(_cells(np.abs(after - before)), 25) > 0.2 * contrast
+        limit = settings.cut_kept - (_UNSURE if ratio < _TWICE else 0.0)
+        if (kept < limit and there < _COVERED) or (everywhere and kept < settings.cut_kept + _SURE):
             cuts.append(int(place))
     return cuts
 
