@@ -17,7 +17,7 @@ from cosmos_ops.evaluation.sampling import VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, d
 from cosmos_ops.lake import atomic_write
 from cosmos_ops.profiles import ClipGeometry, GenerationSettings, Profile
 from cosmos_ops.progress import Progress, silent
-from cosmos_ops.training.adapters import load_adapter
+from cosmos_ops.training.adapters import check_base, load_adapter
 from cosmos_ops.video.encode import encode_mp4
 from cosmos_ops.video.transform import FrameFitter
 
@@ -43,6 +43,7 @@ def generate_one(
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     if adapter_dir is not None:
+        check_base(adapter_dir, model.revision)
         load_adapter(model.denoiser, adapter_dir)
     checker = guardrail(profile.base_model.guardrail)
     checker.to(device)

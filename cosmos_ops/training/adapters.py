@@ -121,6 +121,13 @@ def load_adapter(denoiser: torch.nn.Module, folder: Path) -> None:
         parameter.requires_grad_(False)
 
 
+def check_base(folder: Path, revision: str) -> None:
+    """Raise `UserError` when an adapter says that it was trained on another base model: shapes alone do not tell two of the same size apart."""
+    trained_on = adapter_settings(folder).get("revision")
+    if trained_on not in (None, "", revision):
+        raise UserError(f"{folder} was trained on base revision {trained_on} and this base model is {revision}; use the profile it was trained under")
+
+
 def remove_adapter(denoiser: torch.nn.Module) -> None:
     """Take the adapter off again; the frozen model is as it was."""
     for name, layer in list(adapted_layers(denoiser)):

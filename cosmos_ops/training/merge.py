@@ -8,7 +8,7 @@ from cosmos_ops.base_models import WorldModel, load_world_model
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Manifest, Output, build_folder
 from cosmos_ops.profiles import BaseModelSpec
-from cosmos_ops.training.adapters import WEIGHTS, adapted_layers, adapter_settings, load_adapter, read_tensors, remove_adapter, weights_hash
+from cosmos_ops.training.adapters import WEIGHTS, adapted_layers, check_base, load_adapter, read_tensors, remove_adapter, weights_hash
 
 STAGE = "merged_model"
 
@@ -36,9 +36,7 @@ def merge_model(spec: BaseModelSpec, cache: Path, adapter: Path, output: Path) -
 
 def adapter_version(adapter: Path, model: WorldModel) -> str:
     """Hash of an adapter's weights. Raises `UserError` when it says that it was trained on another base model."""
-    trained_on = adapter_settings(adapter).get("revision")
-    if trained_on not in (None, "", model.revision):
-        raise UserError(f"{adapter} was trained on base revision {trained_on} and this base model is {model.revision}; use the profile it was trained under")
+    check_base(adapter, model.revision)
     return weights_hash(read_tensors(adapter / WEIGHTS))
 
 

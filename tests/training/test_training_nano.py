@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from cosmos_ops.base_models import load_world_model
 from cosmos_ops.base_models.cosmos import load_pipeline
 from cosmos_ops.base_models.latent_store import LatentStore
-from cosmos_ops.training.adapters import load_adapter, save_adapter, weights_hash
+from cosmos_ops.errors import UserError
+from cosmos_ops.evaluation.single import generate_one
+from cosmos_ops.training.adapters import check_base, load_adapter, save_adapter, weights_hash
 from cosmos_ops.training.export import export_for_diffusers
 from cosmos_ops.training.objective import draw
 from cosmos_ops.training.run import finished_adapter, train_inline
@@ -94,6 +98,17 @@ def test_diffusers_loads_it_with_scale_and_magnitudes(nano_lake: NanoLake, job, 
     direct = nano(nano_lake)
     direct.denoiser.load_lora_adapter(job.output, weight_name="adapter_model.safetensors", prefix="base_model.model")
     torch.testing.assert_close(denoise(nano_lake, direct), wanted)
+
+
+def test_an_adapter_of_another_base_of_the_same_shape_is_refused(nano_lake: NanoLake, job, tmp_path):
+    folder = tmp_path / "other"
+    shutil.copytree(job.output, folder)
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**settings, "revision": "0" * 40}))
+    Image.new("RGB", (96, 64)).save(tmp_path / "first.png")
+    with pytest.raises(UserError, match="was trained on base revision 0000.*; use the profile it was trained under"):
+        generate_one(nano_lake.profile, nano_lake.lake.models(), tmp_path / "first.png", "go", folder, 0, tmp_path / "out.mp4", "cpu")
+    check_base(job.output, nano_lake.revision)
 
 
 def test_weights_are_told_apart_by_value_name_and_shape():
