@@ -1,6 +1,7 @@
 """Run a table's Great Expectations suite and say in plain values which rows fail, why, and what to do."""
 
 import logging
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MAX_NAMED_ROWS = 100
+_ROW = "row name"
+"""Column in which each row is named for people."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +32,42 @@ class CheckOutcome:
     remedy: str
 
 
-def validate_table(table: str, df: "pd.DataFrame") -> list[CheckOutcome]:
-    """Outcomes of every expectation in the suite of `table` (episodes, cameras, clips, captions or shards), in suite order.
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """A suite's run over a table."""
+
+    outcomes: list[CheckOutcome]
+    """In suite order."""
+    rows: int
+    suite: Any
+    """Great Expectations' suite."""
+    result: Any
+    """Great Expectations' result of the suite, of which its pages are made."""
+
+
+def validate_table(table: str, df: "pd.DataFrame") -> Validation:
+    """Run the suite of `table` (episodes, cameras, clips, captions or shards).
 
     `df` is the table as its stage wrote it and stays as it is. Of an empty table only the number of rows is checked.
     """
     naming, expects = SUITES[table]
+    expects = expects if len(df) else expects[:1]
     wide = _WIDEN[table](df.reset_index(drop=True).copy()) if len(df) else df
-    results = _run(table, expects if len(df) else expects[:1], wide)
-    return [_outcome(expect, result, wide, naming) for expect, result in results]
+    suite, validated = _run(table, expects, wide.assign(**{_ROW: _names(df, naming)}))
+    by_place = {result.expectation_config.meta["place"]: result for result in validated.results}
+    outcomes = [_outcome(expect, by_place[place], len(df)) for place, expect in enumerate(expects)]
+    return Validation(outcomes, len(df), suite, validated)
 
 
-def _run(table: str, expects: list[Expect], df: "pd.DataFrame") -> list[tuple[Expect, Any]]:
-    """Each expectation with Great Expectations' result for it."""
+def _names(df: "pd.DataFrame", naming: str) -> list[str]:
+    """What each row is called; a column that is not there leaves its place empty."""
+    named = [name for _, name, _, _ in string.Formatter().parse(naming) if name]
+    columns = [df[name].astype(str) if name in df else [""] * len(df) for name in named]
+    return [naming.format(**dict(zip(named, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def _run(table: str, expects: list[Expect], df: "pd.DataFrame") -> tuple[Any, Any]:
+    """Great Expectations' suite and its result."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults, ProgressBarsConfig
     from great_expectations.expectations.registry import get_expectation_impl
@@ -56,13 +82,12 @@ def _run(table: str, expects: list[Expect], df: "pd.DataFrame") -> list[tuple[Ex
     for place, expect in enumerate(expects):
         # Its own severities are ours under other names; results come back in another order, so each carries its place.
         severity = "critical" if expect.severity == "error" else "warning"
-        suite.add_expectation(get_expectation_impl(expect.kind)(**expect.settings, severity=severity, meta={"place": place}))
-    validated = batch.validate(suite, result_format={"result_format": "COMPLETE"})
-    by_place = {result.expectation_config.meta["place"]: result for result in validated.results}
-    return [(expect, by_place[place]) for place, expect in enumerate(expects)]
+        told = f"{expect.what}: {expect.remedy}"
+        suite.add_expectation(get_expectation_impl(expect.kind)(**expect.settings, severity=severity, notes=told, meta={"place": place}))
+    return suite, batch.validate(suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [_ROW]})
 
 
-def _outcome(expect: Expect, result: Any, df: "pd.DataFrame", naming: str) -> CheckOutcome:
+def _outcome(expect: Expect, result: Any, count: int) -> CheckOutcome:
     column = expect.settings.get("column")
     name = f"{expect.kind}({column})" if column else expect.kind
     if result.success:
@@ -70,10 +95,9 @@ def _outcome(expect: Expect, result: Any, df: "pd.DataFrame", naming: str) -> Ch
     if not result.result:
         why = f"{name} could not be evaluated: {_why(result)}"
         return CheckOutcome(name, False, expect.severity, [], why, "materialize the stage again: the table is of another version")
-    places = [] if expect.whole_table else result.result.get("unexpected_index_list") or []
-    rows = [naming.format(**df.iloc[place]) for place in places[:_MAX_NAMED_ROWS]]
-    count = f" ({len(places)} of {len(df)} rows, first {rows[0]})" if rows else ""
-    return CheckOutcome(name, False, expect.severity, rows, f"{expect.what}{count}", expect.remedy)
+    failing = [] if expect.whole_table else [found[_ROW] for found in result.result.get("unexpected_index_list") or []]
+    told = f" ({len(failing)} of {count} rows, first {failing[0]})" if failing else ""
+    return CheckOutcome(name, False, expect.severity, failing[:_MAX_NAMED_ROWS], f"{expect.what}{told}", expect.remedy)
 
 
 def _why(result: Any) -> str:

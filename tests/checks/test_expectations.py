@@ -32,13 +32,13 @@ def copies(tables) -> dict[str, pd.DataFrame]:
 
 def failed(table: str, df: pd.DataFrame) -> dict[str, CheckOutcome]:
     """What failed, by its message's first words up to any bracket."""
-    return {outcome.message.partition(" (")[0]: outcome for outcome in validate_table(table, df) if not outcome.success}
+    return {outcome.message.partition(" (")[0]: outcome for outcome in validate_table(table, df).outcomes if not outcome.success}
 
 
 @pytest.mark.parametrize("table", FILES)
 def test_a_sound_drop_passes_everything(tables, table):
     before = tables[table].columns.tolist()
-    outcomes = validate_table(table, tables[table])
+    outcomes = validate_table(table, tables[table]).outcomes
     assert len(outcomes) == len(SUITES[table][1]) and all(outcome.success for outcome in outcomes), [o for o in outcomes if not o.success]
     assert tables[table].columns.tolist() == before, "the table itself stays as it is"
 
@@ -178,12 +178,12 @@ def test_shards_that_cannot_be_read_are_errors_and_equal_videos_a_warning(copies
 
 @pytest.mark.parametrize("table", FILES)
 def test_an_empty_table_is_one_clear_error(tables, table):
-    (outcome,) = validate_table(table, tables[table].iloc[:0])
+    (outcome,) = validate_table(table, tables[table].iloc[:0]).outcomes
     assert not outcome.success and outcome.severity == "error" and outcome.remedy
 
 
 def test_a_column_that_is_not_there_fails_its_expectations_without_an_exception(tables):
-    found = [outcome for outcome in validate_table("captions", tables["captions"].drop(columns="captioner")) if not outcome.success]
+    found = [outcome for outcome in validate_table("captions", tables["captions"].drop(columns="captioner")).outcomes if not outcome.success]
     assert [outcome.expectation for outcome in found] == ["expect_column_values_to_not_be_null(captioner)"]
     assert '"captioner" in BatchData does not exist' in found[0].message
 
