@@ -19,7 +19,7 @@ _OUT_OF_STILLNESS, _TWICE, _MUCH = 6.3, 2.1, 0.5
 """Ratios of a step to those around it, and the part of what unrelated pictures differ by that counts as another picture."""
 _COVERED = 0.92
 """Where this much of one picture is in the other, something was in the way in the other."""
-_UNSURE, _SURE = 0.05, 0.03
+_UNSURE, _SURE = 0.075, 0.02
 """How much less may be found again where the step is not so much larger than those around it, as of a wrist that is quick all the time, and how much
 more where the whole picture changed."""
 _BLOCK_PX, _REACH_PX, _LEAST_BLOCK_CONTRAST = 8, 12, 3.0
