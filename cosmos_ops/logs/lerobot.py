@@ -15,7 +15,7 @@ import numpy as np
 
 from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, Problem, TimedFrame, UnreadableVideo, register_reader
 from cosmos_ops.logs.lerobot_meta import INFO, Entry, Layout, VideoPlace, frame_size, read_info, whereabouts
-from cosmos_ops.logs.lerobot_stills import first_still, stills
+from cosmos_ops.logs.lerobot_stills import MARK, still_camera, stills
 from cosmos_ops.logs.lerobot_v2 import LayoutV2
 from cosmos_ops.logs.lerobot_v3 import LayoutV3
 from cosmos_ops.logs.licence import find_licence
@@ -28,8 +28,6 @@ from cosmos_ops.video.decode import TIME_SLACK_S, decode_frames, look
 
 _TASK_LABELS = ("annotation.human.action.task_description", "annotation.human.task_description", "task_index")
 _OLD_INFO = "meta_data/info.json"
-_MARK = "::/"
-"""Between file and column in the path of a camera whose frames are in the rows."""
 _VALIDITY = "annotation.human.validity"
 _LABELS = ("frame_index", "episode_index", *_TASK_LABELS, _VALIDITY, "next.success")
 _VALID, _INVALID = {"valid"}, {"invalid", "not valid"}
@@ -62,9 +60,7 @@ class LeRobotReader:
     def refusal(cls, root: Path) -> str | None:
         if (root / _OLD_INFO).exists():
             return f"{root} is a LeRobot dataset of version 1; v2.0, v2.1 and v3.0 are read, convert the dataset with LeRobot"
-        nested = (
-            sorted(path.parents[1].relative_to(root).as_posix() for depth in ("*", "*/*") for path in root.glob(f"{depth}/{INFO}")) if root.is_dir() else []
-        )
+        nested = sorted(path.parents[1].relative_to(root).as_posix() for depth in ("*", "*/*") for path in root.glob(f"{depth}/{INFO}"))
         return plain(f"{root} holds {len(nested)} LeRobot datasets further down (first {nested[0]}); give the path of one of them") if nested else None
 
     def info(self) -> LogInfo:
@@ -83,7 +79,7 @@ class LeRobotReader:
         return map(self._episode, self._layout.entries)
 
     def decode(self, episode: Episode, camera: Camera, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0) -> Iterator[TimedFrame]:
-        if _MARK in camera.path:
+        if MARK in camera.path:
             first, last = (math.ceil((time_s - TIME_SLACK_S) * camera.fps) for time_s in (start_s, min(stop_s, camera.frames / camera.fps)))
             yield from self._stills(episode, camera, list(range(max(0, first), min(last, camera.frames))))
             return
@@ -95,7 +91,7 @@ class LeRobotReader:
             yield TimedFrame(max(0.0, time_s - camera.offset_s), image)
 
     def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:
-        if _MARK in camera.path:
+        if MARK in camera.path:
             rows = {max(0, min(round(time_s * camera.fps), camera.frames - 1)) for time_s in times_s}
             return CameraSample(camera.frames / camera.fps, self._stills(episode, camera, sorted(rows)))
         seen = look(self._video(camera), times_s, camera.offset_s, self._length_s(camera), threads)
@@ -121,11 +117,11 @@ class LeRobotReader:
     def _stills(self, episode: Episode, camera: Camera, rows: list[int]) -> Iterator[TimedFrame]:
         if episode.index not in self._first_row:
             raise UnreadableVideo(f"{camera.path} reads differently than before")
-        return stills(self._video(camera), camera.path.partition(_MARK)[2], self._first_row[episode.index], rows, camera.fps)
+        return stills(self._video(camera), camera.path.partition(MARK)[2], self._first_row[episode.index], rows, camera.fps)
 
     def _video(self, camera: Camera) -> Path:
         try:
-            return inside(self._root, camera.path.partition(_MARK)[0])
+            return inside(self._root, camera.path.partition(MARK)[0])
         except LeadsOut as error:
             raise UnreadableVideo(str(error)) from None
 
@@ -186,7 +182,12 @@ class LeRobotReader:
     def _camera(self, place: VideoPlace, entry: Entry, rows: Rows | None, problems: list[Problem]) -> Camera | None:
         feature, frames = place.feature, entry.length or (len(rows) if rows else 0)
         if feature.in_rows and feature.refusal is None:
-            return self._still_camera(place, entry, rows, problems)
+            found = still_camera(self._root, place, rows, self._info.fps) if rows else None
+            if isinstance(found, Camera):
+                self._first_row[entry.index] = int(rows.places[0])
+                return found
+            problems += [found] if found else []
+            return None
         where = self._where(place.path) if feature.refusal is None else "refused"
         if where == "present":
             height, width = frame_size(self._root, place)
@@ -199,25 +200,6 @@ class LeRobotReader:
         }[where]
         problems.append(Problem(code, message, feature.name))
         return None
-
-    def _still_camera(self, place: VideoPlace, entry: Entry, rows: Rows | None, problems: list[Problem]) -> Camera | None:
-        """A camera whose frames are in the rows; row i of the episode is frame i."""
-        feature = place.feature
-        if rows is None:
-            return None
-        first = int(rows.places[0])
-        try:
-            if not np.array_equal(rows.places, np.arange(first, first + len(rows))):
-                raise UnreadableVideo("its rows are not in the order of their frames")
-            facts = first_still(inside(self._root, place.path), feature.key, first)
-        except (UnreadableVideo, LeadsOut) as error:
-            problems.append(Problem("unreadable", plain(f"camera {feature.name} cannot be used: {error}"), feature.name))
-            return None
-        if facts.deep:
-            problems.append(Problem("unsupported_camera", f"camera {feature.name} cannot be used: it holds 16 bit values, not a picture", feature.name))
-            return None
-        self._first_row[entry.index] = first
-        return Camera(feature.name, f"{place.path}{_MARK}{feature.key}", 0.0, len(rows), self._info.fps, facts.height, facts.width, facts.codec)
 
     def _task(self, entry: Entry, rows: Rows | None, problems: list[Problem]) -> str | None:
         """The instruction: what the rows' task annotation points at, else the first task listed that is not a verdict."""

@@ -7,12 +7,19 @@ held is a few pictures, whatever the length of the file.
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cosmos_ops.logs.base import TimedFrame, UnreadableVideo
-from cosmos_ops.video.stills import StillDecoder, StillFacts, still_facts
+from cosmos_ops.logs.base import Camera, Problem, TimedFrame, UnreadableVideo
+from cosmos_ops.logs.lerobot_meta import VideoPlace
+from cosmos_ops.logs.paths import LeadsOut, inside
+from cosmos_ops.logs.spelling import plain
+from cosmos_ops.logs.telemetry import Rows
+from cosmos_ops.video.stills import StillDecoder, still_facts
 
+MARK = "::/"
+"""Between file and column in the path of such a camera."""
 _BATCH_ROWS = 4
 _READ_BYTES = 1 << 20
 _MOST_PICTURE_BYTES = 64 << 20
@@ -22,9 +29,18 @@ _SMALL_BYTES = 16 << 20
 _READABLE = (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError)
 
 
-def first_still(path: Path, column: str, row: int) -> StillFacts:
-    """Codec and size of the picture in a row. Raises `UnreadableVideo`."""
-    return still_facts(next(_contents(path, column, [row]))[1])
+def still_camera(root: Path, place: VideoPlace, rows: Rows, fps: float) -> Camera | Problem:
+    """The camera of an episode's rows, or why it cannot be used. Row i is frame i."""
+    name, key, first = place.feature.name, place.feature.key, int(rows.places[0])
+    try:
+        if not np.array_equal(rows.places, np.arange(first, first + len(rows))):
+            raise UnreadableVideo("its rows are not in the order of their frames")
+        facts = still_facts(next(_contents(inside(root, place.path), key, [first]))[1])
+    except (UnreadableVideo, LeadsOut) as error:
+        return Problem("unreadable", plain(f"camera {name} cannot be used: {error}"), name)
+    if facts.deep:
+        return Problem("unsupported_camera", f"camera {name} cannot be used: it holds 16 bit values, not a picture", name)
+    return Camera(name, f"{place.path}{MARK}{key}", 0.0, len(rows), fps, facts.height, facts.width, facts.codec)
 
 
 def stills(path: Path, column: str, first: int, rows: list[int], fps: float) -> Iterator[TimedFrame]:
