@@ -88,7 +88,7 @@ def test_on_a_file_system_that_is_really_full(tmp_path):
         f"cp {job.output}/log.jsonl {tmp_path}",
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", "; ".join(steps)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", "; ".join(steps)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=540)
     lines = done.stderr.strip().splitlines()
     first = lines.index("exit 1")
     assert "No space left on device" in lines[first - 1] and "make room there" in lines[first - 1]
