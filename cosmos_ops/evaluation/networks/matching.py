@@ -31,7 +31,8 @@ class Matcher:
         grey = np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (first, second)])
         pictures = torch.from_numpy(grey).float().div(255)[None, :, None].expand(1, 2, 3, height, width)
         found = self.model(pictures)
-        chosen = found.matches[0, 0]
+        count = found.keypoints.shape[2]
+        chosen = found.matches.reshape(2, count)[0]  # [1, 2, K], or [2, K] where the model is set to stop at no layer but the last
         places = torch.nonzero(chosen >= 0)[:, 0]
         points = found.keypoints[0] * torch.tensor([width, height])
         return points[0, places].double().numpy(), points[1, chosen[places].long()].double().numpy()
