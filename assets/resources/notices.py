@@ -24,28 +24,26 @@ class NoticesResource(dg.ConfigurableResource):
 
     def tell_moves(self, tracking: "Tracking", model: str) -> str:
         """Post moves of the champion alias that were not told yet; what came of it, in one line."""
-        from cosmos_ops.errors import WorkFailed
+        from cosmos_ops.errors import UserError, WorkFailed
         from cosmos_ops.registry.notices import tell_moves
 
-        webhook = self.promotion()
-        if webhook is None:
-            return "no webhook is set"
         try:
-            return f"{tell_moves(tracking, model, webhook)} moves of the champion told"
-        except WorkFailed as error:
+            webhook = self.promotion()
+            return f"{tell_moves(tracking, model, webhook)} moves of the champion told" if webhook else "no webhook is set"
+        except (UserError, WorkFailed) as error:
             return f"{error}; the next decision or promotion tells it again"
 
     def raise_alert(self, event: str, text: str, facts: dict[str, Any]) -> str:
         """Post an alert; what came of it, in one line."""
-        from cosmos_ops.errors import WorkFailed
+        from cosmos_ops.errors import UserError, WorkFailed
         from cosmos_ops.registry.notices import post
 
-        webhook = self.alert()
-        if webhook is None:
-            return "no webhook is set"
         try:
+            webhook = self.alert()
+            if webhook is None:
+                return "no webhook is set"
             post(webhook, event, text, facts)
-        except WorkFailed as error:
+        except (UserError, WorkFailed) as error:
             return str(error)
         return "delivered"
 
