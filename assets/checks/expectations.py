@@ -153,11 +153,14 @@ def _widen_clips(df: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _widen_captions(df: "pd.DataFrame") -> "pd.DataFrame":
+    from cosmos_ops.captions.write import FALLBACK
+
     df["caption_length"] = df["caption"].str.strip().str.len()
     df["fits"] = ~(df["tokens"] > df["max_tokens"])
     tasks, texts = df["task"].nunique(dropna=False), df["caption"].nunique()
     df["several"] = bool(texts > 1 or tasks == 1)
     # One text for every clip of a drop with one task: right where the task is the caption, odd where each clip was looked at.
+    df["from_task"] = df["captioner"] != FALLBACK if "captioner" in df else True
     told = "captioner" not in df or (df["captioner"] == "task").all()
     df["own"] = bool(texts > 1 or len(df) < 3 or told)
     return df

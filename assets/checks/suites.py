@@ -175,6 +175,7 @@ SUITES: dict[str, tuple[str, list[Expect]]] = {
                 {"column": "caption", "regex": REFUSAL},
             ),
             _somewhere("several", "every clip has the same caption", _ALIKE),
+            _true("from_task", "the log has no task: the caption is what its telemetry tells", _TASK, WARNING),
             _somewhere("own", "a vision model or telemetry gave all clips the same caption", "look whether the caption fits the clips", WARNING),
             _present("captioner"),
             _present("captioner_version"),

@@ -21,9 +21,12 @@ from cosmos_ops.profiles import CaptionSettings, Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.tables import content_hash, write_table
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 VLM_VERSION = "1"
 CAPTIONERS = ("task", "telemetry", "vlm", "combined")
+FALLBACK = "task/telemetry"
+"""Captioner of a clip whose log has no task where its caption is to be made of that: what its telemetry tells stands in the task's place."""
+_TELEMETRY = f"telemetry {TELEMETRY_VERSION}"
 
 SCHEMA = pa.schema(
     [
@@ -67,7 +70,7 @@ def caption_drop(lake: Lake, drop: str, profile: Profile, counter: TokenCounter 
     clips = require_manifest(lake.drop_stage(drop, "clips", fingerprint), f"the clip plan of drop {drop}", "materialize `clips` first")
     episodes = require_manifest(lake.drop_stage(drop, "episodes"), f"the episode index of drop {drop}", "materialize `episodes` first")
     counted = counter.name if counter else None
-    stage_key = digest([clips.data_version, episodes.data_version, settings.produced_by(), settings.captioner, version, counted, CODE_VERSION])
+    stage_key = digest([clips.data_version, episodes.data_version, settings.produced_by(), settings.captioner, version, _TELEMETRY, counted, CODE_VERSION])
 
     def write(folder: Path) -> Output:
         planned = _planned(clips, episodes)
@@ -77,8 +80,8 @@ def caption_drop(lake: Lake, drop: str, profile: Profile, counter: TokenCounter 
             {
                 "clip_id": clip["clip_id"],
                 "caption": caption,
-                "captioner": settings.captioner,
-                "captioner_version": version,
+                "captioner": FALLBACK if _falls_back(settings, clip) else settings.captioner,
+                "captioner_version": f"{version}, {_TELEMETRY}" if _falls_back(settings, clip) else version,
                 "tokens": counter.count(caption) if counter else None,
                 "max_tokens": limit,
                 "task": clip["task"],
@@ -99,7 +102,7 @@ def _version(settings: CaptionSettings) -> str:
     if settings.captioner not in CAPTIONERS:
         raise UserError(f"captions.captioner {settings.captioner!r} is unknown; known are {', '.join(CAPTIONERS)}")
     template_fields(settings.text, CLIP_FIELDS if settings.captioner == "task" else FIELDS)
-    parts = {"telemetry": f"telemetry {TELEMETRY_VERSION}", "vlm": f"vlm {VLM_VERSION} {settings.vlm.model}"}
+    parts = {"telemetry": _TELEMETRY, "vlm": f"vlm {VLM_VERSION} {settings.vlm.model}"}
     return ", ".join([task.VERSION, *(parts[name] for name in settings.models)])
 
 
@@ -114,23 +117,34 @@ def _planned(clips: Manifest, episodes: Manifest) -> list[dict]:
     return rows
 
 
+def _falls_back(settings: CaptionSettings, clip: dict) -> bool:
+    """Whether a clip is `FALLBACK`'s."""
+    return settings.captioner == "task" and "task" in template_fields(settings.template) and not (clip["task"] or "").strip()
+
+
 def _captions(work: _Work, clips: list[dict]) -> tuple[list[str], dict[str, Any]]:
     """(one caption a clip, what to say of how they came about); only what the template names is computed."""
     settings = work.profile.captions
-    if settings.captioner == "task":
-        return task.task_captions(settings.template, clips), {}
     told: dict[str, list[str]] = {}
     meta: dict[str, Any] = {}
-    if settings.models:
+    taskless = [clip for clip in clips if _falls_back(settings, clip)]
+    if settings.models or taskless:
         source = load_drop(work.lake, work.drop)
         check_unchanged(work.lake, source)
         reader = open_log(source.uri)
+        if taskless:
+            sentences = telemetry_captions(reader, source, taskless, settings.telemetry, work.progress)
+            instead = {clip["clip_id"]: sentence for clip, sentence in zip(taskless, sentences, strict=True)}
+            clips = [{**clip, "task": instead.get(clip["clip_id"], clip["task"])} for clip in clips]
+            meta["without_task"] = len(taskless)
         if "telemetry" in settings.models:
             told["telemetry"] = telemetry_captions(reader, source, clips, settings.telemetry, work.progress)
         if "vlm" in settings.models:
             from cosmos_ops.captions.vlm.captions import vlm_captions
 
             told["vlm"], meta["vlm"] = vlm_captions(work.lake, reader, source, clips, work.profile.clip, settings.vlm, work.key, work.progress)
+    if settings.captioner == "task":
+        return task.task_captions(settings.template, clips), meta
     named = template_fields(settings.text)
     filled = [{**clip, **{name: texts[place] for name, texts in told.items()}} for place, clip in enumerate(clips)]
     return [fill(settings.text, named, values) for values in filled], meta

@@ -7,7 +7,7 @@ from cosmos_ops.base_models.cosmos_text import token_ids
 from cosmos_ops.base_models.nano.tokenizer import build_tokenizer
 from cosmos_ops.base_models.token_count import TokenCounter, token_counter
 from cosmos_ops.captions.task import task_captions
-from cosmos_ops.captions.write import caption_drop
+from cosmos_ops.captions.write import FALLBACK, caption_drop
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake
 from cosmos_ops.profiles import CaptionSettings, load_profile
@@ -52,6 +52,17 @@ def test_every_clip_gets_one_row_and_tokens_are_not_guessed(lake):
     assert [row["caption"] for row in rows] == [clip["task"] for clip in clips] and len({row["caption"] for row in rows}) == 2
     assert {(row["captioner"], row["captioner_version"], row["tokens"]) for row in rows} == {("task", "1", None)}
     assert manifest.unchanged and manifest.meta["empty"] == 0
+
+
+def test_where_a_log_has_no_task_its_telemetry_speaks(tmp_path):
+    log = write_lerobot(tmp_path / "log", episodes=2, tasks=("push the block", " "))
+    lake = ready_for_shards(tmp_path / "lake", log, small_profile())
+    manifest = caption_drop(lake, "toy", small_profile())
+    rows = rows_of(manifest)
+    told = {row["captioner"]: row for row in rows}
+    assert set(told) == {"task", FALLBACK} and told["task"]["caption"] == "push the block"
+    assert told[FALLBACK]["caption"].startswith("The arm moves ") and "telemetry" in told[FALLBACK]["captioner_version"]
+    assert manifest.meta["without_task"] == sum(row["captioner"] == FALLBACK for row in rows) and manifest.meta["empty"] == 0
 
 
 def test_tokens_are_the_encoders_and_count_to_no_other_version(lake):

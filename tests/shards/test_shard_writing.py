@@ -207,14 +207,14 @@ def test_a_clip_that_cannot_be_decoded_is_named(tmp_path):
 
 
 def test_a_clip_without_a_caption_is_named(tmp_path):
-    log = write_lerobot(tmp_path / "log", episodes=1, tasks=("  ",))
-    profile = small_profile()
+    log = write_lerobot(tmp_path / "log", episodes=1, robot="")
+    profile = small_profile(captions=CaptionSettings(template="a {robot} at work"))
     lake = ready_for_shards(tmp_path / "lake", log, profile)
     with pytest.raises(WorkFailed, match=r"3 clips of drop toy have no caption, first [0-9a-f]{16}; add the task"):
         write_shards(lake, "toy", profile)
-    spoken = replace(profile, captions=CaptionSettings(template="a {robot} at work"))
+    spoken = replace(profile, captions=CaptionSettings(template="a robot at work"))
     lake = ready_for_shards(tmp_path / "lake", log, spoken)
-    assert {row["caption"] for row in index_of(write_shards(lake, "toy", spoken))} == {"a toy-arm at work"}
+    assert {row["caption"] for row in index_of(write_shards(lake, "toy", spoken))} == {"a robot at work"}
 
 
 def test_several_episodes_in_one_video_file_and_a_slow_source(tmp_path):
