@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 
 from assets.partitions import drops
-from cosmos_ops.lake import Lake, require_manifest
+from cosmos_ops.errors import WorkFailed
+from cosmos_ops.lake import Lake, read_manifest, require_manifest
 from cosmos_ops.profiles import Profile
 from cosmos_ops.shards.validated import is_validated
 from pipelines.cli.output import Output
@@ -67,7 +68,12 @@ def ingest_drop(env: Environment, path: Path | str, name: str | None, output: Ou
         output.say(f"drop {drop.name} is in and unchanged: nothing to do")
     else:
         output.note(f"ingesting drop {drop.name} ({drop.format} {drop.format_version}, {len(drop.files)} files)")
-        execute(instance, ingest_run, output, {"dagster/partition": drop.name, "cosmos/drop": drop.name})
+        try:
+            execute(instance, ingest_run, output, {"dagster/partition": drop.name, "cosmos/drop": drop.name})
+        except WorkFailed:
+            output.known = {"drop": drop.name, **_looked_at(lake, profile, drop.name)}
+            _tell_quarantined(output, output.known.get("quarantined", []))
+            raise
     summary = {"drop": drop.name, "unchanged": unchanged, **drop_summary(lake, profile, drop.name)}
     if not unchanged:
         counts = f"{summary['episodes']} episodes, {summary['clips']} clips in {summary['shards']} shards"
@@ -76,9 +82,13 @@ def ingest_drop(env: Environment, path: Path | str, name: str | None, output: Ou
             told = ", ".join(f"{count} {correction}" for correction, count in clock["corrections"].items())
             measured = f"offset {clock['offset_s']:.3f} s, drift {clock['drift_s']:.3f} s, longest gap {clock['gap_s']:.2f} s"
             output.say(f"  clock of {camera} against telemetry, worst of {clock['episodes']} episodes: {measured}; corrected: {told}")
-        for entry in summary["quarantined"]:
-            output.say(f"  quarantined: episode {entry['index']} ({entry['episode']}), camera {entry['camera'] or 'all'}: {', '.join(entry['reasons'])}")
+        _tell_quarantined(output, summary["quarantined"])
     return summary
+
+
+def _tell_quarantined(output: Output, quarantined: list[dict[str, Any]]) -> None:
+    for entry in quarantined:
+        output.say(f"  quarantined: episode {entry['index']} ({entry['episode']}), camera {entry['camera'] or 'all'}: {', '.join(entry['reasons'])}")
 
 
 def _add_partition(instance: dg.DagsterInstance, name: str) -> None:
@@ -95,21 +105,26 @@ def _add_partition(instance: dg.DagsterInstance, name: str) -> None:
 
 def drop_summary(lake: Lake, profile: Profile, drop: str) -> dict[str, Any]:
     """Counts of an ingested drop, and what was quarantined."""
-    import pyarrow.parquet as pq
-
-    fingerprint = profile.data_fingerprint
-
-    def stage(name: str, keyed: bool = True):
-        return require_manifest(lake.drop_stage(drop, name, fingerprint if keyed else None), f"stage {name} of drop {drop}", "ingest it again")
-
-    quarantine = pq.read_table(stage("quality").file("quarantine.parquet")).to_pylist()
-    stretches = pq.read_table(stage("quality").file("stretches.parquet")).to_pylist()
-    seen = pq.read_table(stage("quality").file("cameras.parquet")).to_pylist()
-    index = stage("shards")
+    index = require_manifest(lake.drop_stage(drop, "shards", profile.data_fingerprint), f"stage shards of drop {drop}", "ingest it again")
+    looked_at = _looked_at(lake, profile, drop)
     return {
-        "episodes": stage("episodes", keyed=False).rows,
+        "episodes": looked_at.pop("episodes"),
         "clips": index.rows,
         "shards": sum(name.endswith(".tar") for name in index.files),
+        **looked_at,
+    }
+
+
+def _looked_at(lake: Lake, profile: Profile, drop: str) -> dict[str, Any]:
+    """What the quality stage found; nothing where a drop did not come so far."""
+    import pyarrow.parquet as pq
+
+    episodes, quality = read_manifest(lake.drop_stage(drop, "episodes")), read_manifest(lake.drop_stage(drop, "quality", profile.data_fingerprint))
+    if episodes is None or quality is None:
+        return {}
+    quarantine, stretches, seen = (pq.read_table(quality.file(f"{name}.parquet")).to_pylist() for name in ("quarantine", "stretches", "cameras"))
+    return {
+        "episodes": episodes.rows,
         "quarantined": [{"episode": row["episode_id"], "index": row["index"], "camera": row["camera"], "reasons": row["reasons"]} for row in quarantine],
         "clocks": _clocks(seen),
         "bad_stretches": [

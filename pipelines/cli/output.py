@@ -12,6 +12,8 @@ class Output:
         self.json = json
         self.code = 0
         """Exit code of a command that ends well; one whose answer is no sets it."""
+        self.known: dict[str, Any] = {}
+        """What a failed command's JSON object holds beside the error."""
 
     def say(self, text: str = "") -> None:
         """A result for people; on stderr when stdout is for a program."""
@@ -36,7 +38,7 @@ class Output:
         line = " ".join(line.split())
         print(f"cosmos-ops: {line}", file=sys.stderr, flush=True)
         if self.json:
-            print(json.dumps({"error": line}), flush=True)
+            print(json.dumps({"error": line, **self.known}, default=str, allow_nan=False), flush=True)
 
     def table(self, head: list[str], rows: list[list[Any]]) -> None:
         """An aligned table."""

@@ -1,12 +1,16 @@
 """`ingest` on the real Dagster instance: once, again, changed, killed."""
 
 import hashlib
+import json
 import os
 import signal
 import time
 
 import dagster as dg
+import numpy as np
 import pytest
+
+from tests.fixtures.lerobot_factory import write_lerobot, write_video
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +25,9 @@ def state(home) -> list:
 
 def test_a_drop_goes_in_once(home, log):
     first = home.json("ingest", str(log))
-    assert first == {"drop": "monday", "unchanged": False, "episodes": 6, "clips": 12, "shards": 1, "quarantined": [], "bad_stretches": []}
+    clock = {"episodes": 6, "offset_s": 0.0, "drift_s": 0.0, "gap_s": 0.1, "corrections": {"none": 6}}
+    found = {"episodes": 6, "clips": 12, "shards": 1, "quarantined": [], "bad_stretches": [], "clocks": {"front": clock}}
+    assert first == {"drop": "monday", "unchanged": False, **found}
     before = state(home)
     second = home.json("ingest", str(log))
     assert second == {**first, "unchanged": True}
@@ -65,3 +71,14 @@ def test_killed_at_any_moment_it_completes_with_the_same_bytes(home, log, tmp_pa
     assert not [path for path in (home.lake / "drops/monday").rglob("*") if ".tmp-" in path.name or ".part-" in path.name]
     with dg.DagsterInstance.from_config(str(home.path / "dagster")) as instance:
         assert not instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+
+
+def test_a_drop_without_a_usable_camera_fails_and_tells_what_was_found(home, tmp_path):
+    root = write_lerobot(tmp_path / "covered", episodes=5, frames=24)
+    for path in sorted(root.rglob("*.mp4")):
+        path.unlink()
+        write_video(path, np.zeros((24, 96, 128, 3), np.uint8), 10)
+    told = json.loads(home.run("ingest", str(root), "--json", code=1).stdout.splitlines()[-1])
+    assert "every camera is in quarantine" in told["error"] and (told["drop"], told["episodes"]) == ("covered", 5)
+    found = {(row["index"], row["camera"], *row["reasons"]) for row in told["quarantined"]}
+    assert found == {(index, camera, reason) for index in range(5) for camera, reason in (("front", "black"), (None, "no_usable_camera"))}
