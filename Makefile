@@ -18,11 +18,12 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	@$(BIN)/cosmos-ops demo
 
+# Two at a time, a file each: most of the time goes into subprocesses that start up.
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(STAMP)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 dev: $(STAMP)
 	@$(BIN)/python -m pipelines.dev

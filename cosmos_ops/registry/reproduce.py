@@ -67,8 +67,7 @@ def _first_manifest(lake: Lake, tracking: Tracking, found: Adapter) -> Manifest 
         return mine
     with tempfile.TemporaryDirectory() as folder:
         try:
-            tracking.client.download_artifacts(found.run_id, f"{names.ADAPTER_FOLDER}/{MANIFEST}", dst_path=folder)
-            return read_manifest(Path(folder) / names.ADAPTER_FOLDER)
+            return read_manifest(Path(tracking.client.download_artifacts(found.run_id, f"{names.ADAPTER_FOLDER}/{MANIFEST}", dst_path=folder)).parent)
         except (MlflowException, OSError):
             return None
 
