@@ -65,8 +65,9 @@ def test_pixels_are_decoded_once_for_quality_and_once_for_shards(tmp_path, count
     shards = len(list(lake.drop_stage("monday", "shards", profile.data_fingerprint).glob("*.tar")))
     for name in ("quality", "shards"):
         opened, decoded = seen[name]
-        # An episode whose clips lie in two shards is opened for each of them, at another place.
-        assert cameras <= opened <= cameras + shards - 1, (name, opened)
+        # Quality reads the times of a video's packets first, which decodes nothing; an episode whose clips lie in two shards is opened for each of them.
+        most = 2 * cameras if name == "quality" else cameras + shards - 1
+        assert cameras <= opened <= most, (name, opened)
         # A file of several episodes is entered at the key frame before the wanted one, so a frame beside it may come along.
         assert 0.6 * frames < decoded <= frames + cameras, (name, decoded, frames)
     again = [index_drop, lambda lake, drop: assess_drop(lake, drop, profile), lambda lake, drop: write_shards(lake, drop, profile)]
