@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 from cosmos_ops.lake import Lake, read_manifest
 from cosmos_ops.profiles import Profile
 from cosmos_ops.registry import names
+from cosmos_ops.registry.adapter_model import stored_files
 from cosmos_ops.registry.connection import talking_to
 from cosmos_ops.registry.dataset_facts import read_dataset_facts
 from cosmos_ops.registry.history import moved_outside
@@ -80,6 +81,6 @@ def _notes(lake: Lake, client: MlflowClient, found: Adapter, recipes: list[str] 
 
 def _artifacts(client: MlflowClient, run_id: str) -> set[str]:
     try:
-        return {entry.path.rsplit("/", 1)[-1] for entry in client.list_artifacts(run_id, names.ADAPTER_FOLDER)}
+        return stored_files(client, run_id)
     except (MlflowException, OSError):
         return set()

@@ -10,9 +10,6 @@ from cosmos_ops.profiles import Profile
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
-ADAPTER_FOLDER = "adapter"
-"""Artifact folder of a run that holds the PEFT files."""
-
 # Tags, on runs and on registered versions alike.
 KIND = "cosmos.kind"
 ADAPTER_KEY = "cosmos.adapter_key"
@@ -33,8 +30,8 @@ DAGSTER_RUN = "dagster.run_id"
 RECORDED = "cosmos.recorded"
 """Set last on a run: everything that belongs to it was logged."""
 
-SERVED = "cosmos.served"
-"""Set on a run whose adapter folder is a model that `mlflow.pyfunc` loads."""
+MODEL_ID = "cosmos.model_id"
+"""The LoggedModel that holds an adapter's files; set on its run when it is whole."""
 FORGOTTEN = "cosmos.forgotten"
 """Ids of episodes that were seen in training and are to be forgotten since, as a JSON list."""
 

@@ -14,6 +14,7 @@ from cosmos_ops.heads import Heads
 from cosmos_ops.lake import MANIFEST, Lake, locked, read_manifest
 from cosmos_ops.profiles import Profile
 from cosmos_ops.registry import names
+from cosmos_ops.registry.adapter_model import download
 from cosmos_ops.registry.connection import talking_to
 from cosmos_ops.registry.history import move_champion, new_entry, read_history, reigns, settle, version_exists
 from cosmos_ops.registry.retraining import CHAMPION_DATASET
@@ -107,11 +108,11 @@ def _download(client: MlflowClient, found: Adapter, folder: Path) -> None:
     try:
         gone = f"MLflow run {found.run_id} holds no files of adapter {found.tags[names.ADAPTER_KEY]} any more, and neither does the lake"
         try:
-            made = Path(client.download_artifacts(found.run_id, names.ADAPTER_FOLDER, dst_path=str(work)))
+            made = download(client, found.run_id, work / "model")
         except (MlflowException, OSError) as error:
             told = " ".join(str(error).split())[:200]
             raise WorkFailed(f"{gone} ({told}); `cosmos-ops reproduce {found.run_id}` makes them again") from None
-        if not made.is_dir() or not any(made.iterdir()):
+        if made is None or not made.is_dir() or not any(made.iterdir()):
             raise WorkFailed(f"{gone}; `cosmos-ops reproduce {found.run_id}` makes them again")
         manifest = read_manifest(made)
         damaged = ["manifest.json"] if manifest is None else [name for name, sha256 in kept_files(manifest).items() if not _is_whole(made, name, sha256)]

@@ -15,6 +15,7 @@ from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.recipes import Recipe
 from cosmos_ops.registry import names
+from cosmos_ops.registry.adapter_model import download
 from cosmos_ops.registry.connection import talking_to
 from cosmos_ops.registry.dataset_check import check_dataset
 from cosmos_ops.registry.tracking import Tracking
@@ -67,7 +68,8 @@ def _first_manifest(lake: Lake, tracking: Tracking, found: Adapter) -> Manifest 
         return mine
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return read_manifest(Path(tracking.client.download_artifacts(found.run_id, f"{names.ADAPTER_FOLDER}/{MANIFEST}", dst_path=folder)).parent)
+            copy = download(tracking.client, found.run_id, Path(folder), MANIFEST)
+            return read_manifest(copy.parent) if copy else None
         except (MlflowException, OSError):
             return None
 

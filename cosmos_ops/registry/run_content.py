@@ -79,9 +79,9 @@ def curve_points(adapter: Manifest) -> Iterator[tuple[str, float, int]]:
                 yield name, float(value), int(entry["step"])
 
 
-def adapter_files(adapter: Manifest) -> list[tuple[Path, str]]:
-    """(file, artifact folder) of what makes the adapter whole, the manifest last."""
-    return [(adapter.file(name), str(Path(names.ADAPTER_FOLDER, name).parent)) for name in [*kept_files(adapter), MANIFEST]]
+def adapter_files(adapter: Manifest) -> list[tuple[Path, str | None]]:
+    """(file, folder within the model or None) of what makes the adapter whole, the manifest last."""
+    return [(adapter.file(name), str(Path(name).parent) if "/" in name else None) for name in [*kept_files(adapter), MANIFEST]]
 
 
 def kept_files(adapter: Manifest) -> dict[str, str]:

@@ -5,7 +5,6 @@ Every run is found again by its tags, so recording twice, or once more after a k
 
 import contextlib
 import functools
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +19,11 @@ from cosmos_ops.hashing import canonical_json
 from cosmos_ops.lake import MANIFEST, Lake, Manifest, locked
 from cosmos_ops.profiles import Profile
 from cosmos_ops.registry import names
+from cosmos_ops.registry.adapter_model import adapter_model, log_adapter_model
 from cosmos_ops.registry.connection import connect, local_folder, talking_to
 from cosmos_ops.registry.dataset_facts import DatasetFacts, read_dataset_facts
 from cosmos_ops.registry.provenance import Provenance
-from cosmos_ops.registry.run_content import adapter_files, adapter_tags, curve_points, score_metrics, summary_metrics, training_params
+from cosmos_ops.registry.run_content import adapter_tags, curve_points, score_metrics, summary_metrics, training_params
 
 _METRICS_A_BATCH = 1000
 _PARAMS_A_BATCH = 100
@@ -49,7 +49,7 @@ class Tracking:
             yield self.client
 
     def record_adapter(self, lake: Lake, profile: Profile, adapter: Manifest, made_by: Provenance) -> tuple[str, str]:
-        """One run for an adapter: recipe, lineage tags, loss curve, PEFT folder, dataset. Returns (run id, experiment id).
+        """One run for an adapter: recipe, lineage tags, loss curve, dataset, and the PEFT files as its LoggedModel. Returns (run id, experiment id).
 
         The provenance of the first recording stays. Raises `UserError` where the lake lacks the adapter's dataset.
         """
@@ -62,11 +62,8 @@ class Tracking:
             if names.RECORDED not in run.data.tags:
                 self._log_training(run, adapter)
                 self._log_dataset(run, name, facts)
-                for path, folder in adapter_files(adapter):
-                    self.client.log_artifact(run.info.run_id, str(path), folder)
                 self._finish(run)
-            if names.SERVED not in run.data.tags:
-                self._log_video_model(run, profile, adapter)
+            log_adapter_model(self.client, run, profile, adapter)
             return run.info.run_id, experiment
 
     def record_decision(self, lake: Lake, profile: Profile, adapters: list[Manifest], decision: Manifest) -> None:
@@ -96,11 +93,14 @@ class Tracking:
             self._record_leaderboard(experiment, leaderboard, shared)
             if adapter is None:
                 identity = {names.KIND: "base", names.EVALUATION_SET: evaluation_set, names.BASE_REVISION: base_revision}
-                run = self._run(experiment, f"base on {evaluation_set[:8]}", identity, shared)
+                run, model = self._run(experiment, f"base on {evaluation_set[:8]}", identity, shared), None
             else:
                 run = self._scores_run(experiment, contender, adapter, evaluation_set)
+                model = adapter_model(self.client, run.data.tags.get("mlflow.parentRunId", run.info.run_id))
             now = int(time.time() * 1000)
-            new = [Metric(metric, value, now, 0) for metric, value in metrics.items() if run.data.metrics.get(metric) != value]
+            # With the model and the evaluation set, so that MLflow's page of models compares like with like.
+            about = {"model_id": model.model_id, "dataset_name": f"{name} evaluation set", "dataset_digest": evaluation_set} if model else {}
+            new = [Metric(metric, value, now, 0, **about) for metric, value in metrics.items() if run.data.metrics.get(metric) != value]
             self._log_metrics(run, new)
             self._finish(run)
             return run.info.run_id
@@ -170,15 +170,6 @@ class Tracking:
         self._log_metrics(run, [Metric(name, value, start + step, step) for name, value, step in curve_points(adapter)])
         self._log_metrics(run, [Metric(name, value, start, 0) for name, value in summary_metrics(adapter).items()])
 
-    def _log_video_model(self, run: Run, profile: Profile, adapter: Manifest) -> None:
-        """Make the run's adapter folder a model that `mlflow.pyfunc` loads."""
-        from cosmos_ops.registry.video_model import write_video_model
-
-        with tempfile.TemporaryDirectory() as folder:
-            for path in write_video_model(Path(folder), profile, adapter.meta["base"]["revision"], run.info.run_id):
-                self.client.log_artifact(run.info.run_id, str(path), names.ADAPTER_FOLDER)
-        self.client.set_tag(run.info.run_id, names.SERVED, "yes")
-
     def _log_metrics(self, run: Run, metrics: list[Metric]) -> None:
         for start in range(0, len(metrics), _METRICS_A_BATCH):
             self.client.log_batch(run.info.run_id, metrics=metrics[start : start + _METRICS_A_BATCH])
@@ -202,10 +193,6 @@ def _leaderboard_identity(leaderboard: Manifest) -> dict[str, str]:
 def _adapter_identity(adapter: Manifest) -> dict[str, str]:
     # The content too: the same recipe on the same data, trained again elsewhere, need not give the same weights.
     return {names.KIND: "adapter", names.ADAPTER_KEY: adapter.key, names.ADAPTER_VERSION: adapter.data_version}
-
-
-def _leaderboard_identity(leaderboard: Manifest) -> dict[str, str]:
-    return {names.KIND: "leaderboard", "cosmos.leaderboard": leaderboard.key}
 
 
 def _below(root: str, name: str) -> str:

@@ -13,6 +13,7 @@ from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake, Manifest, read_manifest
 from cosmos_ops.profiles import Profile
 from cosmos_ops.registry import names
+from cosmos_ops.registry.adapter_model import adapter_model
 from cosmos_ops.registry.tracking import Tracking
 
 PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -54,12 +55,14 @@ def register_adapter(lake: Lake, tracking: Tracking, profile: Profile, adapter: 
         if found:
             return min(int(version.version) for version in found)
         tags = {key: value for key, value in run.data.tags.items() if key.startswith("cosmos.") or key == names.DAGSTER_RUN}
-        for own in (names.KIND, names.EVALUATION_SET, names.RECORDED, names.SERVED, names.DECISION):
+        for own in (names.KIND, names.EVALUATION_SET, names.RECORDED, names.DECISION):
             tags.pop(own, None)
         tags[names.EXPERIMENT] = run.info.experiment_id
-        source = f"runs:/{run.info.run_id}/{names.ADAPTER_FOLDER}"
+        stored = adapter_model(client, run.info.run_id)
+        if stored is None:
+            raise UserError(f"MLflow run {run.info.run_id} does not hold adapter {adapter.key}; record it again (materialize its `adapter` asset)")
         description = f"{tags[names.RECIPE]} on dataset {tags[names.DATASET_VERSION]}"
-        made = client.create_model_version(model, source, run.info.run_id, tags=tags, description=description)
+        made = client.create_model_version(model, stored.artifact_location, run.info.run_id, tags=tags, description=description, model_id=stored.model_id)
         return int(made.version)
 
 

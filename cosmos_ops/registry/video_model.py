@@ -48,14 +48,14 @@ class VideoSettings:
     generation: GenerationSettings
 
 
-def write_video_model(folder: Path, profile: Profile, base_revision: str, run_id: str) -> list[Path]:
+def write_video_model(folder: Path, profile: Profile, base_revision: str, run_id: str, model_id: str) -> list[Path]:
     """Write what makes a folder with an adapter's files an MLflow model; returns the two files."""
     spec = profile.base_model
     if not spec.source.startswith("builtin:") and not Path(spec.source).is_dir():
         spec = replace(spec, revision=base_revision)  # a branch may move on, the adapter stays
     settings = VideoSettings(profile.name, spec, base_revision, profile.clip, profile.generation)
     write_json(folder / SETTINGS, asdict(settings))
-    model = Model(run_id=run_id, signature=SIGNATURE)
+    model = Model(run_id=run_id, model_id=model_id, signature=SIGNATURE)
     add_to_model(model, loader_module=__name__, data=".")
     model.save(str(folder / MODEL))
     return [folder / SETTINGS, folder / MODEL]

@@ -19,7 +19,8 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 from cosmos_ops.hashing import canonical_json, digest, file_sha256
 from cosmos_ops.lake import Lake, Manifest, Output, build_folder, write_json
 from cosmos_ops.profiles import Profile, load_profile
-from cosmos_ops.registry.connection import connect
+from cosmos_ops.registry.adapter_model import adapter_model
+from cosmos_ops.registry.connection import connect, local_folder
 from cosmos_ops.registry.provenance import Provenance
 from cosmos_ops.registry.tracking import Tracking
 
@@ -125,6 +126,11 @@ class House:
             return Output(key, len(scoreboard["scores"]), {"evaluation_set": evaluation_set})
 
         return build_folder(self.lake.leaderboard(key), "leaderboard", key, write)
+
+
+def model_folder(house: House, run_id: str) -> Path:
+    """Where MLflow keeps the files of an adapter's model on this machine."""
+    return local_folder(adapter_model(house.tracking.client, run_id).artifact_location)
 
 
 def made_by(dagster_run_id: str = "dagster-run-1") -> Provenance:

@@ -10,7 +10,7 @@ from cosmos_ops.registry.lineage import lineage_of
 from cosmos_ops.registry.lineage_text import lineage_mermaid, lineage_tree
 from cosmos_ops.registry.promote import adapter_folder, rollback
 from cosmos_ops.registry.usage import lineage_of_drop, lineage_of_episode
-from tests.registry.conftest import EVALUATION_SET, FIRST, SECOND
+from tests.registry.conftest import EVALUATION_SET, FIRST, SECOND, model_folder
 from tests.registry.test_promote import MODEL, run
 
 DESIGNED = (
@@ -175,7 +175,7 @@ def test_what_is_not_as_it_was_left_is_noted(house, champions):
     assert notes() == [moved] and moved in lineage_tree(lineage_of(house.lake, house.tracking, house.profile, "champion"))
     rollback(house.lake, house.tracking, house.profile)
     assert notes() == []
-    shutil.rmtree(house.lake.root.parent / "ml flow" / "artifacts" / MODEL / champions["run_id"])
+    shutil.rmtree(model_folder(house, champions["run_id"]))
     (gone,) = notes()
     assert gone == f"MLflow run {champions['run_id']} no longer holds the adapter's files; the lake does"
     shutil.rmtree(house.adapter("dora-r8", house.dataset(FIRST, SECOND)).path)

@@ -12,13 +12,14 @@ from cosmos_ops.lake import Lake
 from cosmos_ops.profiles import load_profile
 from cosmos_ops.registry import decision as deciding
 from cosmos_ops.registry import names
+from cosmos_ops.registry.adapter_model import adapter_model
 from cosmos_ops.registry.decision import decide_and_apply
 from cosmos_ops.registry.history import HISTORY, INTENT, history_of, new_entry, read_history, reigns
 from cosmos_ops.registry.promote import adapter_folder, champion, promote, rollback
 from cosmos_ops.registry.retraining import CHAMPION_DATASET
 from cosmos_ops.registry.tracking import Tracking
 from cosmos_ops.registry.versions import aliases_of, register_adapter
-from tests.registry.conftest import EVALUATION_SET, FIRST, SECOND, made_by, scoreboard
+from tests.registry.conftest import EVALUATION_SET, FIRST, SECOND, made_by, model_folder, scoreboard
 
 MODEL = "cosmos-nano-so-101-follower"
 
@@ -79,7 +80,8 @@ def test_the_first_winner_becomes_champion(house, dataset):
     }
     assert tags.items() <= winner.tags.items() and runner_up.tags[names.GATE] == "passed"
     assert json.loads(winner.tags[names.SCORES])["psnr"]["mean"] == pytest.approx(20.3)
-    assert winner.source == f"runs:/{holder['run_id']}/adapter"
+    model = adapter_model(house.tracking.client, holder["run_id"])
+    assert (winner.source, winner.tags[names.MODEL_ID]) == (model.artifact_location, model.model_id)
 
 
 def test_the_same_decision_again_changes_nothing(house, dataset):
@@ -302,7 +304,7 @@ def test_a_damaged_copy_in_mlflow_is_refused(house, dataset):
     _, _, holder = run(house, {"lora-r8": 0.3}, dataset)
     adapter = house.adapter("lora-r8", dataset)
     shutil.rmtree(adapter.path)
-    stored = house.lake.root.parent / "ml flow" / "artifacts" / MODEL / holder["run_id"] / "artifacts" / "adapter" / "adapter_model.safetensors"
+    stored = model_folder(house, holder["run_id"]) / "adapter_model.safetensors"
     stored.write_bytes(stored.read_bytes()[:-1] + b"!")
     with pytest.raises(WorkFailed, match="is damaged: adapter_model.safetensors"):
         adapter_folder(house.lake, house.tracking, house.profile, "champion")

@@ -5,15 +5,17 @@ import multiprocessing
 import shutil
 
 import pytest
+from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import Lake
 from cosmos_ops.registry import names
+from cosmos_ops.registry.adapter_model import adapter_model, stored_files
 from cosmos_ops.registry.connection import talking_to
 from cosmos_ops.registry.provenance import provenance
 from cosmos_ops.registry.tracking import Tracking
-from tests.registry.conftest import EVALUATION_SET, FIRST, SECOND, Split, made_by, scoreboard
+from tests.registry.conftest import EVALUATION_SET, FIRST, SECOND, Split, made_by, model_folder, scoreboard
 
 
 def runs(house) -> list:
@@ -51,19 +53,18 @@ def test_an_adapters_run_holds_recipe_lineage_curve_files_and_data(house, datase
     assert [point.step for point in history] == list(range(30)) and history[0].value == 1.0
     assert run.data.metrics["validation_loss"] == 0.4 and run.data.metrics["summary/validation_loss.best"] == 0.4
     assert "summary/validation_loss.final" not in run.data.metrics and "seconds" not in run.data.metrics
-    files = {
-        f"adapter/{name}"
-        for name in ("adapter_model.safetensors", "adapter_config.json", "recipe.json", "log.jsonl", "loss.png", "manifest.json", "MLmodel", "video_model.json")
-    }
-    assert artifacts(house, run_id, "adapter") == files
+    model = adapter_model(house.tracking.client, run_id)
+    assert (model.status, model.name, model.source_run_id) == (LoggedModelStatus.READY, "lora-r8", run_id)
+    assert model.tags[names.DATASET_VERSION] == dataset and model.params["rank"] == "8"
+    files = {"adapter_model.safetensors", "adapter_config.json", "recipe.json", "log.jsonl", "loss.png", "manifest.json", "MLmodel", "video_model.json"}
+    assert stored_files(house.tracking.client, run_id) == files
     (used,) = run.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest, json.loads(used.dataset.profile)["clips"]) == ("cosmos-nano-so-101-follower", dataset, 10)
 
 
 def test_artifacts_lie_below_the_artifact_root_even_with_a_space_in_it(house, dataset):
     run_id, _ = house.record(house.adapter("lora-r8", dataset))
-    stored = house.lake.root.parent / "ml flow" / "artifacts" / "cosmos-nano-so-101-follower" / run_id / "artifacts" / "adapter" / "loss.png"
-    assert stored.is_file()
+    assert (model_folder(house, run_id) / "loss.png").is_file()
 
 
 def test_recording_again_adds_nothing_and_keeps_the_first_dagster_run(house, dataset):
@@ -75,7 +76,7 @@ def test_recording_again_adds_nothing_and_keeps_the_first_dagster_run(house, dat
     assert len(house.tracking.client.get_metric_history(first[0], "loss")) == 30
 
 
-@pytest.mark.parametrize("killed_in", ["log_inputs", "log_artifact", "set_terminated", "log_batch"])
+@pytest.mark.parametrize("killed_in", ["log_inputs", "log_model_artifact", "set_terminated", "log_batch", "finalize_logged_model"])
 def test_a_recording_that_was_killed_is_completed_in_the_same_run(house, dataset, monkeypatch, killed_in):
     adapter = house.adapter("lora-r8", dataset)
 
@@ -87,12 +88,13 @@ def test_a_recording_that_was_killed_is_completed_in_the_same_run(house, dataset
         with pytest.raises(KeyboardInterrupt):
             house.record(adapter)
     (unfinished,) = runs(house)
-    assert unfinished.info.status == "RUNNING"
+    assert names.MODEL_ID not in unfinished.data.tags
     run_id, _ = house.record(adapter)
     (run,) = runs(house)
     assert (run.info.run_id, run.info.status) == (unfinished.info.run_id, "FINISHED") and run_id == run.info.run_id
     assert len(house.tracking.client.get_metric_history(run_id, "loss")) == 30 and len(run.inputs.dataset_inputs) == 1
-    assert "adapter/manifest.json" in artifacts(house, run_id, "adapter")
+    assert "manifest.json" in stored_files(house.tracking.client, run_id)
+    assert len(house.tracking.client.search_logged_models([run.info.experiment_id])) == 1
 
 
 def test_other_weights_under_the_same_key_get_a_run_of_their_own(house, dataset):
@@ -126,6 +128,10 @@ def test_scores_go_to_each_contenders_run_and_the_report_to_the_leaderboards(hou
     metrics = by_kind["adapter"].data.metrics
     assert metrics["eval/psnr"] == 20.3 and metrics["eval/psnr_low"] == pytest.approx(20.25) and metrics["eval/psnr_n"] == 12
     assert metrics["eval/psnr_vs_base"] == 0.3 and metrics["eval/ssim_vs_base"] == 0.3 and "eval/ssim_vs_base_low" not in metrics
+    (compared,) = adapter_model(house.tracking.client, adapter_run).metrics and {
+        (metric.dataset_digest, metric.value) for metric in adapter_model(house.tracking.client, adapter_run).metrics if metric.key == "eval/psnr"
+    }
+    assert compared == (EVALUATION_SET, 20.3)
     assert by_kind["base"].info.run_id == base_run and by_kind["base"].data.metrics["eval/psnr"] == 20
     assert all(run.data.tags[names.EVALUATION_SET] == EVALUATION_SET and run.info.status == "FINISHED" for run in by_kind.values())
     assert artifacts(house, by_kind["leaderboard"].info.run_id) == {"report.html", "scoreboard.json"}
