@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from cosmos_ops.logs.base import Camera, Problem, TimedFrame, UnreadableVideo
 from cosmos_ops.logs.lerobot_meta import VideoPlace
+from cosmos_ops.logs.parquet import READ_ERRORS
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.logs.spelling import plain
 from cosmos_ops.logs.telemetry import Rows
@@ -26,7 +27,6 @@ _MOST_PICTURE_BYTES = 64 << 20
 _MOST_UNPACKED = 20
 """Pictures are packed already: a column that unpacks to more than this many times its size in the file holds none."""
 _SMALL_BYTES = 16 << 20
-_READABLE = (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError)
 
 
 def still_camera(root: Path, place: VideoPlace, rows: Rows, fps: float) -> Camera | Problem:
@@ -77,7 +77,7 @@ def _contents(path: Path, column: str, rows: list[int]) -> Iterator[tuple[int, b
                     return
                 start = stop
             raise UnreadableVideo(f"{path.name} has {start} rows, row {row} is needed")
-    except _READABLE as error:
+    except READ_ERRORS as error:
         raise UnreadableVideo(f"{path.name}: {' '.join(str(error).split())[:200] or type(error).__name__}") from None
 
 

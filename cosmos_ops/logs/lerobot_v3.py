@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.base import Problem
 from cosmos_ops.logs.lerobot_meta import CameraFeature, Entry, Info, VideoPlace, as_index, is_number, read_json_lines, whereabouts
-from cosmos_ops.logs.parquet import check_size
+from cosmos_ops.logs.parquet import READ_ERRORS, check_size
 from cosmos_ops.logs.paths import fill_template
 from cosmos_ops.logs.telemetry import BrokenTelemetry, Rows, read_rows
 
@@ -127,5 +126,5 @@ def _read_table(root: Path, relative: str) -> list[dict[str, Any]]:
             columns = [name for name in file.schema_arrow.names if not name.startswith("stats/")]
             check_size(file, columns, numbers=False)
             return file.read(columns=columns).to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except READ_ERRORS as error:
         raise UserError(f"{root / relative} is not readable Parquet ({' '.join(str(error).split())[:120]}); the dataset is damaged, get it again") from None

@@ -5,6 +5,8 @@ import pyarrow.parquet as pq
 
 MOST_TABLE_BYTES = 512 << 20
 """What a table may unpack to: 60 million numbers, days of telemetry."""
+READ_ERRORS = (pa.ArrowException, OSError, ValueError, KeyError)
+"""What reading a damaged or odd file raises."""
 _NUMBER_BYTES = 8
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cosmos_ops.logs.base import Problem, RecordedClock
-from cosmos_ops.logs.parquet import check_size
+from cosmos_ops.logs.parquet import READ_ERRORS, check_size
 
 DRIFT_TOLERANCE_S = 0.5
 """A recorded clock that ends further than this from the video's is worth a word, however long the episode."""
@@ -23,7 +23,6 @@ STATE, ACTION = ("observation.state", "observation.states", "state", "states"), 
 """What these columns are called: by LeRobot itself, and by others who write its format."""
 MAX_GAP_S = 1.0
 """A longer pause between two rows is a cut in the video."""
-_READABLE = (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError)
 
 
 class BrokenTelemetry(Exception):
@@ -66,7 +65,7 @@ def read_rows(path: Path, labels: tuple[str, ...]) -> Rows:
         clock = _scalar(table, "timestamp") if "timestamp" in scalars else None
         told = {name: _scalar(table, name) for name in labels if name in names}
         return Rows(_matrix(table, state, np.float32), _matrix(table, action, np.float32), clock, told, np.arange(table.num_rows))
-    except _READABLE as error:
+    except READ_ERRORS as error:
         raise BrokenTelemetry(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
 
