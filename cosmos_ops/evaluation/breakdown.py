@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cosmos_ops.evaluation.estimates import GROUPINGS, Scores, estimates, paired, subset, to_json
+from cosmos_ops.evaluation.estimates import FIELDS, GROUPINGS, Scores, cells, estimates, paired, subset, to_json
 
 SCHEMA = pa.schema(
     [
@@ -13,17 +13,10 @@ SCHEMA = pa.schema(
         ("group", pa.string()),
         ("contender", pa.string()),
         ("metric", pa.string()),
-        ("mean", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("n", pa.int64()),
-        ("clusters", pa.int64()),
-        ("diff", pa.float64()),
-        ("diff_low", pa.float64()),
-        ("diff_high", pa.float64()),
+        *FIELDS,
     ]
 )
-"""One row a group, contender and per-sample metric. `diff*` is the paired improvement over base, null for base itself."""
+"""One row a group, contender and per-sample metric."""
 
 
 def breakdown(tables: dict[str, Scores], base: str) -> dict[str, dict[str, dict[str, Any]]]:
@@ -55,8 +48,7 @@ def breakdown_rows(made: dict[str, dict[str, dict[str, Any]]]) -> list[dict]:
             "group": group,
             "contender": contender,
             "metric": metric,
-            **{name: score[name] for name in ("mean", "low", "high", "n", "clusters")},
-            **{name: entry["paired"].get(contender, {}).get(metric, {}).get(name.removeprefix("diff_")) for name in ("diff", "diff_low", "diff_high")},
+            **cells(score, entry["paired"].get(contender, {}).get(metric, {})),
         }
         for by, groups in made.items()
         for group, entry in groups.items()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosmos_ops.errors import WorkFailed
@@ -13,6 +14,17 @@ from cosmos_ops.evaluation.statistics import Estimate, SetReplicates, mean_estim
 
 GROUPINGS = ("task", "camera")
 """What scores are broken down by, so that a mean cannot hide a broken part."""
+FIELDS = [
+    ("mean", pa.float64()),
+    ("low", pa.float64()),
+    ("high", pa.float64()),
+    ("n", pa.int64()),
+    ("clusters", pa.int64()),
+    ("diff", pa.float64()),
+    ("diff_low", pa.float64()),
+    ("diff_high", pa.float64()),
+]
+"""Columns of a table of estimates, see `cells`. `diff*` is the paired improvement over base, positive = better, null for base itself."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,16 @@ def differences(base: Scores, contender: Scores, column: str) -> np.ndarray:
 def to_json(estimate: Estimate, centre: str = "mean") -> dict[str, Any]:
     """{`centre`, low, high, n, clusters}; withheld bounds are null."""
     return {centre: estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n, "clusters": estimate.clusters}
+
+
+def cells(score: dict[str, Any], pair: dict[str, Any]) -> dict[str, Any]:
+    """The values of `FIELDS` for an estimate and its paired difference, both as `to_json` makes them; an empty `pair` is base's."""
+    return {
+        **{name: score[name] for name in ("mean", "low", "high", "n", "clusters")},
+        "diff": pair.get("diff"),
+        "diff_low": pair.get("low"),
+        "diff_high": pair.get("high"),
+    }
 
 
 def _set_metric(name: str) -> SetMetric | PretrainedMetric:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.evaluation.breakdown import SCHEMA as BREAKDOWN_SCHEMA
 from cosmos_ops.evaluation.breakdown import breakdown, breakdown_rows
-from cosmos_ops.evaluation.estimates import Scores, estimates, known_mean, paired, read_scores, to_json, wins
+from cosmos_ops.evaluation.estimates import FIELDS, Scores, cells, estimates, known_mean, paired, read_scores, to_json, wins
 from cosmos_ops.evaluation.metrics import PretrainedMetric, ServedMetric, all_metrics, columns
 from cosmos_ops.evaluation.plot import draw_paired
 from cosmos_ops.evaluation.report import write_report
@@ -28,14 +28,7 @@ SCHEMA = pa.schema(
         ("contender", pa.string()),
         ("metric", pa.string()),
         ("best", pa.string()),
-        ("mean", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("n", pa.int64()),
-        ("clusters", pa.int64()),
-        ("diff", pa.float64()),
-        ("diff_low", pa.float64()),
-        ("diff_high", pa.float64()),
+        *FIELDS,
         ("win_rate", pa.float64()),
         ("win_low", pa.float64()),
         ("win_high", pa.float64()),
@@ -44,8 +37,8 @@ SCHEMA = pa.schema(
         ("samples_for_notable", pa.int64()),
     ]
 )
-"""One row a contender and metric. `diff*` is the paired improvement over base, positive = better, `win*` the share of samples on which it is one,
-`visible_diff` the difference this set would show, `samples_for_notable` how many samples a difference of `notable_diff` takes; all null for base itself."""
+"""One row a contender and metric. `win*` is the share of samples on which a contender beats base, `visible_diff` the difference this set would show,
+`samples_for_notable` how many samples a difference of `notable_diff` takes; all null for base itself."""
 
 COST_SCHEMA = pa.schema(
     [
@@ -261,10 +254,7 @@ def _rows(board: dict[str, Any]) -> list[dict]:
                     "contender": contender,
                     "metric": metric,
                     "best": columns()[metric].best,
-                    **{name: entry[name] for name in ("mean", "low", "high", "n", "clusters")},
-                    "diff": pair.get("diff"),
-                    "diff_low": pair.get("low"),
-                    "diff_high": pair.get("high"),
+                    **cells(entry, pair),
                     **{name: pair.get(name) for name in ("win_rate", "win_low", "win_high", "visible_diff", "notable_diff", "samples_for_notable")},
                 }
             )
