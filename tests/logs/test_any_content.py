@@ -12,12 +12,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mcap.writer import CompressionType, Writer
 
-from cosmos_ops.errors import UserError
-from cosmos_ops.logs import UnreadableVideo, open_log
 from cosmos_ops.logs.mapping import NAME
 from tests.fixtures.bag_factory import at
 from tests.fixtures.hdf5_factory import write_aloha, write_robomimic, write_robonet
 from tests.fixtures.lerobot_factory import add_stills, write_lerobot
+from tests.logs.reading import described
 
 FEW = settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 VALUES = st.recursive(
@@ -26,34 +25,6 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 SECONDS = st.sampled_from([0, 1, -1, 2**31 - 1, 2**31, 2**32, 2**63 - 1, -(2**63), 1e300, math.nan, math.inf, "1", None]) | st.integers(0, 100)
-
-
-def described(root) -> list[str] | None:
-    """Codes of all that is wrong, None for a log that is refused; all that goes wrong must be of the kinds that are expected."""
-    try:
-        reader = open_log(root)
-        told = list(reader.info().problems)
-        for episode in reader.episodes():
-            told += episode.problems
-            assert (
-                len(episode.timestamps_s) == len(episode.state)
-                and len(episode.state) - len(episode.action) in (0, 1)
-                and episode.fps > 0
-                and math.isfinite(episode.duration_s)
-            )
-            assert (np.diff(episode.timestamps_s) > 0).all(), "a clock that runs"
-            for camera in episode.cameras:
-                try:
-                    times_s = [frame.time_s for frame in reader.decode(episode, camera, 0.0, 1.0)]
-                    assert times_s == sorted(times_s)
-                    list(reader.sample(episode, camera, [0.0, 0.5]).frames)
-                except UnreadableVideo as error:
-                    assert "\n" not in str(error)
-        assert all("\n" not in problem.message and problem.message.isprintable() for problem in told)
-        return [problem.code for problem in told]
-    except UserError as error:
-        assert "\n" not in str(error)
-        return None
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake
-from cosmos_ops.logs import UnreadableVideo, open_log
+from cosmos_ops.logs import open_log
 from cosmos_ops.logs.drops import register_drop
 from cosmos_ops.logs.inspect import inspect_log
 from cosmos_ops.logs.rlds.crc32c import crc32c, masked
 from cosmos_ops.logs.rlds.example import read_features
 from cosmos_ops.logs.rlds.tfrecord import Damaged, PlacedFile, Record
 from tests.fixtures.rlds_factory import episode_features, example, file_name, masked_crc, record, write_rlds
+from tests.logs.reading import described, mutate
 from tests.shards.lakes import small_profile
 
 FEW = settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -39,27 +40,6 @@ def drop(whole, tmp_path) -> Path:
 
 def tfrecord(root: Path) -> Path:
     return next(root.rglob("*.tfrecord*"))
-
-
-def described(root: Path) -> list[list[str]] | None:
-    """The fatal problems of each episode, None where the log is refused; every failure on the way must be of the kinds that are expected."""
-    try:
-        reader = open_log(root)
-        assert all("\n" not in problem.message for problem in reader.info().problems)
-        fatal = []
-        for episode in reader.episodes():
-            assert all(problem.message.isprintable() for problem in episode.problems)
-            fatal.append([problem.code for problem in episode.problems if problem.fatal])
-            for camera in episode.cameras:
-                try:
-                    list(reader.sample(episode, camera, [0.0, 0.4, 0.8]).frames)
-                    list(reader.decode(episode, camera, 0.2, 0.5))
-                except UnreadableVideo as error:
-                    assert "\n" not in str(error)
-        return fatal
-    except UserError as error:
-        assert "\n" not in str(error)
-        return None
 
 
 def test_cut_anywhere(drop):
@@ -230,17 +210,7 @@ def test_declarations_mutated_at_random(whole, drop):
     for name in ("features.json", "dataset_info.json"):
         for _ in range(40):
             tree = json.loads(next(whole.rglob(name)).read_text())
-            spots = []
-
-            def walk(node, spots=spots):
-                for key in node if isinstance(node, dict) else range(len(node)):
-                    spots.append((node, key))
-                    if isinstance(node[key], (dict, list)):
-                        walk(node[key])
-
-            walk(tree)
-            node, key = rng.choice(spots)
-            node[key] = rng.choice(odd)
+            mutate(rng, tree, odd)
             next(drop.rglob(name)).write_text(json.dumps(tree))
             described(drop)
 

@@ -10,33 +10,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cosmos_ops.errors import UserError
-from cosmos_ops.logs import UnreadableVideo, open_log
+from cosmos_ops.logs import open_log
 from tests.fixtures.video_factory import write_video
+from tests.logs.reading import described
 
 FEW = settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FIELDS = st.sampled_from(
     ["file_name", "text", "a.mp4", "videos/a.mp4", "../a.mp4", "/etc/passwd", "..", ".", "", '"', "\0", "\n", "a.mp4/x", "é\ud7ff", "x" * 300]
 )
 MUTATIONS = 25
-
-
-def described(root: Path) -> bool:
-    try:
-        reader = open_log(root)
-        assert all(problem.message.isprintable() for problem in reader.info().problems)
-        for episode in reader.episodes():
-            assert all(problem.message.isprintable() for problem in episode.problems) and episode.frames <= 10_000_000
-            assert all(Path(root / camera.path).resolve().is_relative_to(root.resolve()) for camera in episode.cameras)
-            for camera in episode.cameras:
-                try:
-                    list(reader.sample(episode, camera, [0.0, 0.4, 0.8]).frames)
-                    list(reader.decode(episode, camera, 0.2, 0.5))
-                except UnreadableVideo as error:
-                    assert "\n" not in str(error)
-        return True
-    except UserError as error:
-        assert "\n" not in str(error)
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +59,7 @@ def test_bytes_changed_anywhere(tmp_path, codec, suffix):
             near = rng.choice((len(whole), 600))  # headers lie at either end
             changed[rng.choice((1, -1)) * rng.randrange(1, min(near, len(whole)))] = rng.choice((0, 255, rng.randrange(256)))
         path.write_bytes(changed)
-        assert described(tmp_path / "drop")
+        assert described(tmp_path / "drop") is not None
 
 
 def test_a_header_that_declares_years_is_refused(tmp_path):
