@@ -1,9 +1,7 @@
 """Generating the evaluation set: who gets which folder, what is the same from run to run, and what an interruption costs."""
 
-import multiprocessing
 import os
 import shutil
-import signal
 from dataclasses import fields, replace
 from io import BytesIO
 
@@ -21,7 +19,7 @@ from cosmos_ops.evaluation.generate import SCHEMA, generate
 from cosmos_ops.evaluation.metrics.psnr_ssim import psnr, ssim
 from cosmos_ops.evaluation.samples import Sample, read_samples, read_video, real_frames
 from cosmos_ops.evaluation.sampling import VIDEO_CRF, VIDEO_GOP, VIDEO_PRESET, Generation, safe_frames
-from cosmos_ops.evaluation.sharing import Work, _work, sample_all, share_of
+from cosmos_ops.evaluation.sharing import Work, sample_all, share_of
 from cosmos_ops.lake import MANIFEST
 from cosmos_ops.shards.dataset import EVALUATION_SCHEMA
 from cosmos_ops.shards.decode import decode_clip
@@ -180,13 +178,12 @@ def test_a_process_that_dies_ends_the_work_in_one_line(world, tmp_path):
         sample_all(work, ("cpu:0", "cpu:1"), samples, len(samples), "base", lambda *step: None)
 
 
-def test_an_expected_failure_in_a_process_is_told_as_itself(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(signal, "signal", lambda *arguments: None)  # this is no process of its own
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    lost = replace(world.adapter, path=tmp_path / "nothing")
-    _work(Work(world.lake, world.profile, world.latents, lost, tmp_path), "cpu", [], 1, theirs)
-    said = ours.recv()
-    assert isinstance(said, UserError | WorkFailed) and "nothing" in str(said)
+@pytest.mark.slow
+def test_an_expected_failure_in_a_process_is_told_as_itself(world, tmp_path):
+    samples, lost = read_samples(world.lake, EVALUATION), replace(world.adapter, path=tmp_path / "nothing")
+    work = Work(world.lake, world.profile, world.latents, lost, tmp_path)
+    with pytest.raises(UserError, match="nothing"):
+        sample_all(work, ("cpu:0", "cpu:1"), samples, len(samples), "lora-r8", lambda *step: None)
 
 
 def test_every_batch_goes_to_one_process():
