@@ -2,10 +2,6 @@
 
 import json
 import os
-import re
-import signal
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -14,9 +10,9 @@ import dagster as dg
 import pytest
 
 from tests.fixtures.lerobot_factory import write_lerobot
+from tests.fixtures.servers import ROOT, make_dev, post_json
 from tests.fixtures.webhook_receiver import receiving
 
-ROOT = Path(__file__).parents[2]
 _RUNS = "{ runsOrError { ... on Runs { results { status jobName tags { key value } } } } }"
 
 
@@ -158,17 +154,7 @@ def test_retraining_waits_for_enough_new_episodes(adapted, monkeypatch):
 @pytest.mark.slow
 def test_make_dev_serves_its_pages_and_ingests_what_lands(home):
     before = _in_the_root()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.dev"], env=home.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        told = ""
-        for line in process.stdout:
-            told += line
-            if "Ctrl-C" in line:
-                break
-        urls = dict(re.findall(r"^(Dagster|MLflow)\s+(http://127\.0\.0\.1:\d+)", told, re.MULTILINE))
-        assert set(urls) == {"Dagster", "MLflow"}, told
+    with make_dev(home.environment) as (_, urls):
         for url in urls.values():
             with urllib.request.urlopen(url, timeout=10) as page:
                 assert page.status == 200 and b"<html" in page.read().lower()
@@ -176,10 +162,6 @@ def test_make_dev_serves_its_pages_and_ingests_what_lands(home):
         (folder / "_SUCCESS").touch()
         assert _wait_for_run(urls["Dagster"], "thursday") == "SUCCESS"
         assert (home.lake / "drops/thursday/drop.json").is_file()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
-        process.stdout.close()
     assert _in_the_root() == before, "the root was littered"
     with pytest.raises(OSError):
         urllib.request.urlopen(urls["Dagster"], timeout=2)
@@ -194,9 +176,7 @@ def _in_the_root() -> list[str]:
 def _wait_for_run(url: str, drop: str) -> str:
     deadline = time.monotonic() + 540
     while time.monotonic() < deadline:
-        request = urllib.request.Request(f"{url}/graphql", json.dumps({"query": _RUNS}).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            runs = json.load(answer)["data"]["runsOrError"]["results"]
+        runs = post_json(f"{url}/graphql", {"query": _RUNS})["data"]["runsOrError"]["results"]
         ended = [run["status"] for run in runs if {"key": "cosmos/drop", "value": drop} in run["tags"] and run["status"] in ("SUCCESS", "FAILURE", "CANCELED")]
         if ended:
             return ended[0]

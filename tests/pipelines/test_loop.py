@@ -2,15 +2,11 @@
 a faulty drop changes nothing; and a daemon that is killed in the middle finishes when it is back."""
 
 import contextlib
-import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,8 @@ import pytest
 import yaml
 
 from tests.fixtures.lerobot_factory import write_lerobot, write_video
-from tests.pipelines.conftest import ROOT, Home
+from tests.fixtures.servers import make_dev, post_json
+from tests.pipelines.conftest import Home
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -39,29 +36,12 @@ class Loop:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[subprocess.Popen]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.dev"], env=self.home.environment | self.variables, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, start_new_session=True,
-        )  # fmt: skip
-        try:
-            told = ""
-            for line in process.stdout:
-                told += line
-                if "Ctrl-C" in line:
-                    break
-            self.url = re.search(r"^Dagster\s+(http://127\.0\.0\.1:\d+)", told, re.MULTILINE)[1]
+        with make_dev(self.home.environment | self.variables) as (process, urls):
+            self.url = urls["Dagster"]
             yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(timeout=120)
-            process.stdout.close()
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            told = json.load(answer)
+        told = post_json(f"{self.url}/graphql", {"query": query, "variables": variables})
         assert "errors" not in told, told
         return told["data"]
 

@@ -1,15 +1,8 @@
 """The registered champion as a model: loaded by MLflow, and served by its own server over HTTP."""
 
 import base64
-import contextlib
 import io
-import json
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -22,9 +15,9 @@ import pytest
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-pytestmark = pytest.mark.slow
+from tests.fixtures.servers import answering, free_port, post_json
 
-_START_S = 240
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +68,7 @@ def test_pyfunc_loads_the_champion_and_the_seed_decides(served, tmp_path):
 
 def test_it_is_served_over_http(served, tmp_path):
     home, name = served
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = home.environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{home.path}/mlflow/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # MLflow starts `uvicorn` by its name
     command = [
@@ -95,35 +86,11 @@ def test_it_is_served_over_http(served, tmp_path):
         "-p",
         str(port),
     ]
-    with open(tmp_path / "log", "w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
-    try:
-        _wait(f"http://127.0.0.1:{port}/ping", server, tmp_path / "log")
+    with answering(command, f"http://127.0.0.1:{port}/ping", environment, tmp_path):
+        address = f"http://127.0.0.1:{port}/invocations"
         row = {"image": base64.b64encode(picture()).decode(), "prompt": "push the red block", "seed": 1}
-        (made,) = _ask(port, {"dataframe_records": [row]})["predictions"]
+        (made,) = post_json(address, {"dataframe_records": [row]})["predictions"]
         assert (made["frames"], made["fps"]) == (9, 8.0) and frames(base64.b64decode(made["video"])).shape == (9, 32, 48, 3)
         with pytest.raises(urllib.error.HTTPError) as refused:
-            _ask(port, {"dataframe_records": [row | {"image": base64.b64encode(b"no picture").decode()}]})
+            post_json(address, {"dataframe_records": [row | {"image": base64.b64encode(b"no picture").decode()}]})
         assert refused.value.code == 400 and b"not a readable image" in refused.value.read()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
-
-
-def _wait(address: str, server: subprocess.Popen, log) -> None:
-    until = time.monotonic() + _START_S
-    while time.monotonic() < until:
-        assert server.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(address, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
-
-
-def _ask(port: int, body: dict) -> dict:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=300) as answer:
-        return json.load(answer)

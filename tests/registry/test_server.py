@@ -3,12 +3,7 @@
 import contextlib
 import os
 import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,30 +16,20 @@ from cosmos_ops.registry.lineage import lineage_of
 from cosmos_ops.registry.promote import adapter_folder, promote, rollback
 from cosmos_ops.registry.tracking import Tracking
 from cosmos_ops.registry.usage import lineage_of_episode
+from tests.fixtures.servers import answering, free_port
 from tests.registry.conftest import FIRST, SECOND
 from tests.registry.test_promote import run
-
-_START_S = 120
 
 
 @contextlib.contextmanager
 def server(database: str, folder: Path, *options: str, port: int | None = None, **variables: str) -> Iterator[str]:
     """A real `mlflow server` on loopback that keeps artifacts in `folder`/served; the value is its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", port or 0))
-        port = free.getsockname()[1]
+    port = port or free_port()
     store = ["--backend-store-uri", database, "--artifacts-destination", str(folder / "served"), "--serve-artifacts"]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **variables}
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *store, *options]
-    with open(folder / "server.log", "w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True)
-        try:
-            _wait(f"http://127.0.0.1:{port}/health", process, folder / "server.log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            # The server's workers are in its group: none may outlive the test.
-            os.killpg(process.pid, 15)
-            process.wait(30)
+    with answering(command, f"http://127.0.0.1:{port}/health", environment, folder):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
@@ -52,18 +37,6 @@ def served(house, tmp_path):
     """The house with its database behind a server."""
     with server(house.tracking.tracking_uri, tmp_path) as address:
         yield replace(house, tracking=Tracking(address, tmp_path / "unused"))
-
-
-def _wait(address: str, server: subprocess.Popen, log) -> None:
-    until = time.monotonic() + _START_S
-    while time.monotonic() < until:
-        assert server.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(address, timeout=2).close()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    raise AssertionError(f"no answer within {_START_S} s: {log.read_text()}")
 
 
 @pytest.mark.slow
