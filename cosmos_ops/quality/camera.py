@@ -20,8 +20,23 @@ _MOVES = 0.1
 """How much of its usual way the state goes while the picture may not stand still."""
 
 
+class Judged:
+    """What has problems that may reject it."""
+
+    problems: tuple[Problem, ...]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Codes of the problems that reject it as a whole."""
+        return list(dict.fromkeys(problem.code for problem in self.problems if rejects(problem)))
+
+    @property
+    def accepted(self) -> bool:
+        return not self.reasons
+
+
 @dataclass(frozen=True, eq=False)
-class CameraVerdict:
+class CameraVerdict(Judged):
     """One camera of one episode. Measurements are None where nothing was decoded."""
 
     name: str
@@ -41,15 +56,6 @@ class CameraVerdict:
     thumbnails: tuple[np.ndarray, ...] = ()
     """A few frames, [h, w, 3] uint8 RGB."""
     print: Print | None = None
-
-    @property
-    def reasons(self) -> list[str]:
-        """Why the camera is rejected as a whole."""
-        return list(dict.fromkeys(problem.code for problem in self.problems if rejects(problem)))
-
-    @property
-    def accepted(self) -> bool:
-        return not self.reasons
 
 
 def rejects(problem: Problem) -> bool:

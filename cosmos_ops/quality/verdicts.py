@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from cosmos_ops.logs.base import Episode, LogReader, Problem
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
-from cosmos_ops.quality.camera import CameraVerdict, judge_camera, rejects, settle, too_short
+from cosmos_ops.quality.camera import CameraVerdict, Judged, judge_camera, rejects, settle, too_short
 from cosmos_ops.quality.duplicates import copies
 from cosmos_ops.quality.telemetry import DropHabits, telemetry_problems
 
@@ -19,22 +19,13 @@ STRIP_ROWS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class EpisodeVerdict:
+class EpisodeVerdict(Judged):
     """One episode with all its cameras, those without a file included."""
 
     episode: Episode
     problems: tuple[Problem, ...]
     """Problems of the whole episode; those of a camera are with the camera."""
     cameras: tuple[CameraVerdict, ...]
-
-    @property
-    def reasons(self) -> list[str]:
-        """Why the whole episode is rejected."""
-        return list(dict.fromkeys(problem.code for problem in self.problems if rejects(problem)))
-
-    @property
-    def accepted(self) -> bool:
-        return not self.reasons
 
 
 def judge(reader: LogReader, episodes: Iterable[Episode], profile: Profile, progress: Progress = silent) -> list[EpisodeVerdict]:
