@@ -14,11 +14,7 @@ _DEFAULT_GB = 24
 def plan(arguments, output: Output) -> dict[str, Any]:
     """What training would do on a GPU of a size, and the peak to expect; neither a GPU nor weights nor data are needed."""
     env = environment()
-    known = recipe_names(env.recipes_folder)
-    recipes = arguments.recipe or list(env.profile.recipes)
-    for recipe in recipes:
-        if recipe not in known:
-            raise UserError(f"recipe {recipe!r} does not exist; there are {', '.join(known)}")
+    recipes = chosen_recipes(env, arguments)
     from cosmos_ops.training.memory import plan_memory
 
     profile, size = env.profile, arguments.gpu_memory or _DEFAULT_GB
@@ -42,6 +38,16 @@ def plan(arguments, output: Output) -> dict[str, Any]:
         ],
     )
     return {"profile": profile.name, "gpu_memory_gb": size, "plans": plans, "basis": "prediction"}
+
+
+def chosen_recipes(env: Environment, arguments) -> list[str]:
+    """The recipes that a command names, the profile's where it names none. Raises `UserError` for one that does not exist."""
+    known = recipe_names(env.recipes_folder)
+    recipes = arguments.recipe or list(env.profile.recipes)
+    for recipe in recipes:
+        if recipe not in known:
+            raise UserError(f"recipe {recipe!r} does not exist; there are {', '.join(known)}")
+    return recipes
 
 
 def merge(arguments, output: Output) -> dict[str, Any]:

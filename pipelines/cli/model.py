@@ -9,7 +9,7 @@ from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import digest
 from cosmos_ops.heads import Heads
 from cosmos_ops.lake import Manifest, read_manifest
-from cosmos_ops.recipes import recipe_hash, recipe_names, resolve_recipe
+from cosmos_ops.recipes import recipe_hash, resolve_recipe
 from cosmos_ops.registry.gates import load_gates
 from cosmos_ops.shards.validated import validated_drops
 from pipelines.cli import adapters
@@ -161,11 +161,7 @@ def generate(arguments, output: Output) -> dict[str, Any]:
 
 def _ready(arguments) -> tuple[Environment, list[str]]:
     env = environment()
-    known = recipe_names(env.recipes_folder)
-    recipes = arguments.recipe or list(env.profile.recipes)
-    for recipe in recipes:
-        if recipe not in known:
-            raise UserError(f"recipe {recipe!r} does not exist; there are {', '.join(known)}")
+    recipes = adapters.chosen_recipes(env, arguments)
     prepare(env)
     if not validated_drops(env.lake, env.profile.data_fingerprint):
         raise WorkFailed("no validated drop is in the lake; run `cosmos-ops ingest PATH` first")
