@@ -35,12 +35,24 @@ class LocalRunLauncher(DefaultRunLauncher):
         if run.tags.get(HOST_TAG) != socket.gethostname():
             return CheckRunHealthResult(WorkerStatus.RUNNING, "started on another machine")
         found = _worker(self._instance, run)
-        if found is None or _lives(*found):
+        if found is None or lives(*found):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, f"its process {found[0]} is gone")
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
         return None
+
+
+def lives(pid: int, seen_at: float) -> bool:
+    """Whether a process that was there at a time, seconds of the epoch, still runs; another one under its number does not count."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    state, started_at = _process(pid)
+    return state != "Z" and started_at <= seen_at + _CLOCK_S
 
 
 def _worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[int, float] | None:
@@ -52,17 +64,6 @@ def _worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[int, floa
         if entry.message and "Started process for run" in entry.message:
             return int(entry.dagster_event.engine_event_data.metadata["pid"].value), entry.timestamp
     return None
-
-
-def _lives(pid: int, seen_at: float) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    state, started_at = _process(pid)
-    return state != "Z" and started_at <= seen_at + _CLOCK_S
 
 
 def _process(pid: int) -> tuple[str, float]:

@@ -9,6 +9,7 @@ import pytest
 from dagster._core.events import EngineEventData
 from dagster._core.launcher.base import WorkerStatus
 
+from pipelines.cli.running import bury_dead_runs
 from pipelines.launcher import HOST_TAG, PID_TAG, LocalRunLauncher
 
 
@@ -37,6 +38,23 @@ def run_with(instance, pid: int | None, tagged: bool = False, host: str | None =
 
 def health(instance, run) -> WorkerStatus:
     return instance.run_launcher.check_run_worker_health(run).status
+
+
+def test_a_run_whose_command_line_died_is_buried_and_others_are_left_alone(instance):
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    run, untagged, elsewhere = run_with(instance, process.pid, tagged=True), run_with(instance, None), run_with(instance, 999_999_999, True, host="elsewhere")
+    bury_dead_runs(instance)
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    bury_dead_runs(instance)
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
+    assert {instance.get_run_by_id(other.run_id).status for other in (untagged, elsewhere)} == {dg.DagsterRunStatus.STARTED}
+    process.wait()
+    process.stdin.close()
+    mine = run_with(instance, os.getpid(), tagged=True)
+    bury_dead_runs(instance)
+    assert instance.get_run_by_id(mine.run_id).status == dg.DagsterRunStatus.FAILURE, "its number was this process's only later"
 
 
 @pytest.mark.parametrize("tagged", [True, False])
