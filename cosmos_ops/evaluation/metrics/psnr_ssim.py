@@ -1,5 +1,7 @@
 """PSNR and SSIM, frame by frame against the real continuation, averaged over the generated frames."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -45,25 +47,16 @@ def _window(image: np.ndarray) -> np.ndarray:
     return blurred[half:-half, half:-half]
 
 
-def _frames(real: np.ndarray, first: int) -> np.ndarray:
-    return real[first:]
+def _mean(image_metric: Callable[[np.ndarray, np.ndarray], float], column: Column) -> SampleMetric:
+    """The mean of a metric of two images over the generated frames."""
+    return SampleMetric(
+        name=column.name,
+        version="1",
+        columns=(column,),
+        reference=lambda real, first: real[first:],
+        measure=lambda real, generated, first: {column.name: float(np.mean([image_metric(a, b) for a, b in zip(real, generated[first:], strict=True)]))},
+    )
 
 
-register(
-    SampleMetric(
-        name="psnr",
-        version="1",
-        columns=(Column("psnr", "higher", "dB", "How near each generated frame is to the real one, pixel by pixel.", 2, 0.5),),
-        reference=_frames,
-        measure=lambda real, generated, first: {"psnr": float(np.mean([psnr(a, b) for a, b in zip(real, generated[first:], strict=True)]))},
-    )
-)
-register(
-    SampleMetric(
-        name="ssim",
-        version="1",
-        columns=(Column("ssim", "higher", "", "How much of the local structure of each real frame the generated frame has (1 = the same).", 4, 0.01),),
-        reference=_frames,
-        measure=lambda real, generated, first: {"ssim": float(np.mean([ssim(a, b) for a, b in zip(real, generated[first:], strict=True)]))},
-    )
-)
+register(_mean(psnr, Column("psnr", "higher", "dB", "How near each generated frame is to the real one, pixel by pixel.", 2, 0.5)))
+register(_mean(ssim, Column("ssim", "higher", "", "How much of the local structure of each real frame the generated frame has (1 = the same).", 4, 0.01)))
