@@ -3,7 +3,6 @@
 Format: the MCAP specification. Each record is an opcode (1 byte), a length (8 bytes) and that many bytes.
 """
 
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel as ChannelRecord
 from mcap.records import Header, Metadata, Schema
 
-from cosmos_ops.logs.bags.storage import MOST_CHUNK_BYTES, MOST_CHUNK_RECORDS, Channel, Damaged, LastChunks, Message, Wanted, inflate, plain_name, plain_schema
+from cosmos_ops.logs.bags.storage import MOST_CHUNK_BYTES, MOST_CHUNK_RECORDS, Channel, Damaged, Message, RecordFile, Wanted, inflate, plain_name, plain_schema
 
 _RECORD = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
@@ -29,24 +28,13 @@ _PRIVATE = 0x80
 _UNREADABLE = (McapError, struct.error, UnicodeDecodeError, MemoryError, OverflowError)
 
 
-class McapFile:
+class McapFile(RecordFile):
     """See `storage.Storage`. A place is (offset of the chunk in the file or -1, offset of the message's record in it)."""
 
     def __init__(self, path: Path):
-        self.kind = "mcap"
-        self.facts: dict[str, str] = {}
-        self.damage: list[str] = []
-        self._file = open(path, "rb")  # noqa: SIM115 - closed by __exit__
-        self._size = os.fstat(self._file.fileno()).st_size
+        super().__init__(path, "mcap")
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, Channel] = {}
-        self._chunk = LastChunks(self._load_chunk)
-
-    def __enter__(self) -> "McapFile":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._file.close()
 
     def walk(self, wanted: Wanted) -> Iterator[Message]:
         at = _MAGIC_BYTES
@@ -134,10 +122,6 @@ class McapFile:
         if whole and (len(data) != size or (crc and zlib.crc32(data) != crc)):
             raise Damaged("a chunk's content is not what was written (its checksum differs)")
         return data
-
-    def _read(self, at: int, length: int) -> bytes:
-        self._file.seek(at)
-        return self._file.read(length)
 
 
 def _records(buffer: bytes, at: int = 0) -> Iterator[tuple[int, int, memoryview]]:

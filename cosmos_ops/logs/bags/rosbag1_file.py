@@ -3,12 +3,11 @@
 Format: http://wiki.ros.org/Bags/Format/2.0. A record is a header of `name=value` fields and data, each with its length (4 bytes) before it.
 """
 
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from cosmos_ops.logs.bags.storage import MOST_CHUNK_BYTES, MOST_CHUNK_RECORDS, Channel, Damaged, LastChunks, Message, Wanted, inflate, plain_name, plain_schema
+from cosmos_ops.logs.bags.storage import MOST_CHUNK_BYTES, MOST_CHUNK_RECORDS, Channel, Damaged, Message, RecordFile, Wanted, inflate, plain_name, plain_schema
 
 _LENGTH = struct.Struct("<I")
 _MESSAGE, _BAG, _CHUNK, _CONNECTION = 2, 3, 5, 7
@@ -19,28 +18,17 @@ _TOP_LEVEL = -1
 _Header = dict[bytes, bytes]
 
 
-class Rosbag1File:
+class Rosbag1File(RecordFile):
     """See `storage.Storage`. A place is (offset of the chunk in the file or -1, offset of the message's record in it)."""
 
     def __init__(self, path: Path):
-        self.kind = "ros1"
-        self.facts: dict[str, str] = {}
-        self.damage: list[str] = []
-        self._file = open(path, "rb")  # noqa: SIM115 - closed by __exit__
-        self._size = os.fstat(self._file.fileno()).st_size
+        super().__init__(path, "ros1")
         self._channels: dict[int, Channel] = {}
-        self._chunk = LastChunks(self._load_chunk)
         version = self._file.readline(64).strip()
         self._start = self._file.tell()
         if version != b"#ROSBAG V2.0":
             self._file.close()
             raise Damaged(f"the bag is of version {version[9:].decode(errors='replace')}, only 2.0 is read; convert it with rosbag migrate")
-
-    def __enter__(self) -> "Rosbag1File":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._file.close()
 
     def walk(self, wanted: Wanted) -> Iterator[Message]:
         at = self._start
@@ -123,10 +111,6 @@ class Rosbag1File:
         if len(header.get(b"op", b"")) != 1 or header[b"op"][0] not in _KNOWN:
             raise Damaged("what should be a record is none")
         return header, at + 8 + length, _LENGTH.unpack(raw[length:])[0]
-
-    def _read(self, at: int, length: int) -> bytes:
-        self._file.seek(at)
-        return self._file.read(length)
 
 
 def _records(buffer: bytes, at: int = 0) -> Iterator[tuple[int, _Header, memoryview]]:

@@ -1,11 +1,13 @@
 """Files that hold messages: what each kind of file must deliver, and opening one by what it begins with."""
 
 import bz2
+import os
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.logs.spelling import plain
@@ -151,3 +153,29 @@ class LastChunks:
                 self._held.popitem(last=False)
         self._held.move_to_end(place)
         return self._held[place]
+
+
+class RecordFile(ABC):
+    """What files of records and of chunks of records have in common, see `Storage`."""
+
+    def __init__(self, path: Path, kind: str):
+        self.kind = kind
+        self.facts: dict[str, str] = {}
+        self.damage: list[str] = []
+        self._file = open(path, "rb")  # noqa: SIM115 - closed by __exit__
+        self._size = os.fstat(self._file.fileno()).st_size
+        self._chunk = LastChunks(self._load_chunk)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._file.close()
+
+    @abstractmethod
+    def _load_chunk(self, at: int) -> bytes:
+        """Raises `Damaged`."""
+
+    def _read(self, at: int, length: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(length)
