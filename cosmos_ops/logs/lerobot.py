@@ -5,7 +5,6 @@ whatever clock was recorded beside it: recorded timestamps may start late, jitte
 What the recorded clock says about the video's speed and cuts is reported by `telemetry.clock_problems`.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -22,9 +21,10 @@ from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, read_mapping
 from cosmos_ops.logs.names import lerobot_names
 from cosmos_ops.logs.paths import LeadsOut, inside
+from cosmos_ops.logs.picture_rows import rows_at, rows_between
 from cosmos_ops.logs.spelling import plain
 from cosmos_ops.logs.telemetry import ACTION, STATE, BrokenTelemetry, Rows, clock_problems, columns_of, recorded_clock, whole
-from cosmos_ops.video.decode import TIME_SLACK_S, decode_frames, look
+from cosmos_ops.video.decode import decode_frames, look
 
 _TASK_LABELS = ("annotation.human.action.task_description", "annotation.human.task_description", "task_index")
 _OLD_INFO = "meta_data/info.json"
@@ -80,8 +80,7 @@ class LeRobotReader:
 
     def decode(self, episode: Episode, camera: Camera, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0) -> Iterator[TimedFrame]:
         if MARK in camera.path:
-            first, last = (math.ceil((time_s - TIME_SLACK_S) * camera.fps) for time_s in (start_s, min(stop_s, camera.frames / camera.fps)))
-            yield from self._stills(episode, camera, list(range(max(0, first), min(last, camera.frames))))
+            yield from self._stills(episode, camera, list(rows_between(camera, start_s, stop_s)))
             return
         slack_s = 0.25 / camera.fps  # the episode's own first and last frame count even where the offset is rounded
         length_s = self._length_s(camera)
@@ -92,8 +91,7 @@ class LeRobotReader:
 
     def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:
         if MARK in camera.path:
-            rows = {max(0, min(round(time_s * camera.fps), camera.frames - 1)) for time_s in times_s}
-            return CameraSample(camera.frames / camera.fps, self._stills(episode, camera, sorted(rows)))
+            return CameraSample(camera.frames / camera.fps, self._stills(episode, camera, rows_at(camera, times_s)))
         seen = look(self._video(camera), times_s, camera.offset_s, self._length_s(camera), threads)
         return CameraSample(seen.duration_s, (TimedFrame(time_s, image) for time_s, image in seen.frames), seen.times_s)
 

@@ -21,8 +21,8 @@ from cosmos_ops.logs.hdf5.pictures import PictureFacts, Unsupported, picture_fac
 from cosmos_ops.logs.hdf5.series import read_series
 from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, Mapping, read_mapping
+from cosmos_ops.logs.picture_rows import rows_at, rows_between
 from cosmos_ops.logs.spelling import plain
-from cosmos_ops.video.decode import TIME_SLACK_S
 from cosmos_ops.video.frames import UnreadableVideo
 
 if TYPE_CHECKING:
@@ -100,12 +100,10 @@ class HDF5Reader(ABC):
         return map(self._episode, self.entries)
 
     def decode(self, episode: Episode, camera: Camera, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0) -> Iterator[TimedFrame]:
-        first, last = (math.ceil((time_s - TIME_SLACK_S) * camera.fps) for time_s in (start_s, min(stop_s, camera.frames / camera.fps)))
-        return self._frames(camera, range(max(0, first), min(last, camera.frames)))
+        return self._frames(camera, rows_between(camera, start_s, stop_s))
 
     def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:
-        rows = {max(0, min(round(time_s * camera.fps), camera.frames - 1)) for time_s in times_s}
-        return CameraSample(camera.frames / camera.fps, self._frames(camera, sorted(rows)))
+        return CameraSample(camera.frames / camera.fps, self._frames(camera, rows_at(camera, times_s)))
 
     def guess(self) -> Mapping:
         """What is read, and as what: a mapping to correct and save. Sources are those of the first episode that can be read."""

@@ -8,7 +8,6 @@ The episode's clock counts steps: step i is at i / fps. RLDS records no rate. `e
 rewritten it says no of cameras that are there; what is really black is found by looking.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +17,10 @@ from cosmos_ops.logs.base import Camera, CameraSample, Episode, LogInfo, Problem
 from cosmos_ops.logs.licence import find_licence
 from cosmos_ops.logs.mapping import NAME, Mapping, read_mapping
 from cosmos_ops.logs.paths import LeadsOut, inside
+from cosmos_ops.logs.picture_rows import rows_at, rows_between
 from cosmos_ops.logs.rlds.episode import EpisodeReader, broken
 from cosmos_ops.logs.rlds.files import find_dataset, holds_tfrecords, why_no_tfrecords
 from cosmos_ops.logs.rlds.tfrecord import Damaged, PlacedFile, Record, records
-from cosmos_ops.video.decode import TIME_SLACK_S
 from cosmos_ops.video.frames import UnreadableVideo
 from cosmos_ops.video.stills import StillDecoder, swapped
 
@@ -66,12 +65,10 @@ class RLDSReader:
                 index += 1
 
     def decode(self, episode: Episode, camera: Camera, start_s: float = 0.0, stop_s: float = float("inf"), threads: int = 0) -> Iterator[TimedFrame]:
-        first, last = (math.ceil((time_s - TIME_SLACK_S) * camera.fps) for time_s in (start_s, min(stop_s, camera.frames / camera.fps)))
-        return self._frames(camera, range(max(0, first), min(last, camera.frames)))
+        return self._frames(camera, rows_between(camera, start_s, stop_s))
 
     def sample(self, episode: Episode, camera: Camera, times_s: Sequence[float], threads: int = 0) -> CameraSample:
-        steps = {max(0, min(round(time_s * camera.fps), camera.frames - 1)) for time_s in times_s}
-        return CameraSample(camera.frames / camera.fps, self._frames(camera, sorted(steps)))
+        return CameraSample(camera.frames / camera.fps, self._frames(camera, rows_at(camera, times_s)))
 
     def guess(self) -> Mapping:
         """What is read, and as what: a mapping to correct and save."""
