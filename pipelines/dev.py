@@ -1,54 +1,101 @@
-"""`make dev`: Dagster's webserver and daemon and an MLflow server on loopback, until Ctrl-C."""
+"""`make dev`: Dagster's webserver and daemon and an MLflow server on loopback, until Ctrl-C. One that dies is started again."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import replace
 
+from cosmos_ops.errors import UserError
+from pipelines.clock import release_sensors, watch_for_jumps
 from pipelines.environments import DAGSTER_PORT, LOOPBACK, MLFLOW_PORT, PROJECT, Environment, environment, prepare
 from pipelines.instance import open_instance
+from pipelines.supervise import Server, stop, supervise
 
 _START_S = 300.0
 """Loading the definitions takes seconds, on a busy machine minutes."""
+_LOCK_S = 20.0
+"""A daemon that was asked to end may take so long."""
 
 
 def main() -> int:
-    """Start the three, print their addresses when they answer, stop all when one ends or on Ctrl-C."""
-    env = environment()
-    dagster_port, mlflow_port = _port(env.dagster_port, DAGSTER_PORT), _port(env.mlflow_port, MLFLOW_PORT)
-    mlflow_url = f"http://{LOOPBACK}:{mlflow_port}" if not env.tracking_uri.startswith("http") else env.tracking_uri
-    prepare(replace(env, mlflow_url=mlflow_url))
-    open_instance(env).dispose()
-    processes: dict[str, subprocess.Popen] = {}
+    """Start the three, print their addresses when they answer, start again what ends, stop all on Ctrl-C."""
     # A plain kill stops the servers as Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if not env.tracking_uri.startswith("http"):
-            processes["MLflow"] = _start(_mlflow_command(env, mlflow_port))
-        workspace = ["-w", str(PROJECT / "workspace.yaml")]
-        processes["Dagster daemon"] = _start([sys.executable, "-m", "dagster._daemon", "run", *workspace])
-        processes["Dagster"] = _start([sys.executable, "-m", "dagster_webserver", "-h", LOOPBACK, "-p", str(dagster_port), *workspace])
+        env = environment()
+        prepare(env)
+        with _only_daemon(env) as lock:
+            return _serve(env, lock)
+    except UserError as error:
+        print(f"make dev: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+
+
+def _serve(env: Environment, lock: int) -> int:
+    dagster_port, mlflow_port = _port(env.dagster_port, DAGSTER_PORT), _port(env.mlflow_port, MLFLOW_PORT)
+    mlflow_url = f"http://{LOOPBACK}:{mlflow_port}" if not env.tracking_uri.startswith("http") else env.tracking_uri
+    prepare(replace(env, mlflow_url=mlflow_url))
+    _release(env)
+    workspace = ["-w", str(PROJECT / "workspace.yaml")]
+    servers = [
+        Server("Dagster daemon", [sys.executable, "-m", "dagster._daemon", "run", *workspace], PROJECT, held=lock),
+        Server("Dagster", [sys.executable, "-m", "dagster_webserver", "-h", LOOPBACK, "-p", str(dagster_port), *workspace], PROJECT),
+    ]
+    if not env.tracking_uri.startswith("http"):
+        servers.insert(0, Server("MLflow", _mlflow_command(env, mlflow_port), PROJECT))
+    try:
+        for server in servers:
+            server.start()
         urls = {"Dagster": f"http://{LOOPBACK}:{dagster_port}", "MLflow": mlflow_url}
-        if not all(_answers(url, processes) for url in urls.values()):
+        if not all(_answers(url, servers) for url in urls.values()):
             return 1
         for name, url in urls.items():
             print(f"{name:8} {url}")
         print(f"landing  {env.lake.landing}  (a drop put here is noticed)\nCtrl-C stops all", flush=True)
-        while all(process.poll() is None for process in processes.values()):
-            time.sleep(0.5)
-        ended = next(name for name, process in processes.items() if process.poll() is not None)
-        print(f"{ended} ended with code {processes[ended].returncode}; stopping the others", file=sys.stderr)
+        print(f"{supervise(servers, watch_for_jumps(lambda: _release(env)))}; stopping the others", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 0
     finally:
-        _stop(processes)
+        stop(servers)
+
+
+@contextlib.contextmanager
+def _only_daemon(env: Environment) -> Iterator[int]:
+    """Hold what only one daemon of a home may hold; the daemon inherits it, so that it is held as long as either lives.
+
+    Dagster itself only warns of a second daemon, and both would work: runs asked for twice, limits counted apart.
+    """
+    path = env.dagster_home / ".daemon.lock"
+    with open(path, "a+") as stream:
+        deadline = time.monotonic() + _LOCK_S
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    holder = path.read_text().strip() or "unknown"
+                    raise UserError(f"a Dagster daemon works on {env.dagster_home} already (process {holder}); stop it, or set COSMOS_HOME") from None
+                time.sleep(0.2)
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield stream.fileno()
+
+
+def _release(env: Environment) -> None:
+    with open_instance(env) as instance:
+        released = release_sensors(instance)
+    if released:
+        print(f"the clock was set back: {', '.join(released)} would have waited until it has caught up, and go on now", file=sys.stderr, flush=True)
 
 
 def _mlflow_command(env: Environment, port: int) -> list[str]:
@@ -60,34 +107,6 @@ def _mlflow_command(env: Environment, port: int) -> list[str]:
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
-
-
-def _start(command: list[str]) -> subprocess.Popen:
-    # In sessions of their own, so that Ctrl-C reaches this process alone and it stops them in order.
-    return subprocess.Popen(command, cwd=PROJECT, start_new_session=True)
-
-
-def _stop(processes: dict[str, subprocess.Popen]) -> None:
-    for process in processes.values():
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + 15
-    for process in processes.values():
-        # The leader's children, code servers and runs, may take longer than it does.
-        while _lives(process) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _lives(process: subprocess.Popen) -> bool:
-    """Whether anything is left of a process's group."""
-    process.poll()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, 0)
-        return True
-    return False
 
 
 def _port(named: int | None, wanted: int) -> int:
@@ -103,12 +122,12 @@ def _port(named: int | None, wanted: int) -> int:
     return wanted
 
 
-def _answers(url: str, processes: dict[str, subprocess.Popen]) -> bool:
+def _answers(url: str, servers: list[Server]) -> bool:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
-        for name, process in processes.items():
-            if process.poll() is not None:
-                print(f"{name} did not start (code {process.returncode}); its messages are above", file=sys.stderr)
+        for server in servers:
+            if (code := server.ended()) is not None:
+                print(f"{server.name} did not start (code {code}); its messages are above", file=sys.stderr)
                 return False
         try:
             with urllib.request.urlopen(url, timeout=2):

@@ -11,7 +11,8 @@ import dagster as dg
 
 from cosmos_ops.errors import UserError, WorkFailed
 from pipelines.cli.output import Output
-from pipelines.launcher import HOST_TAG, PID_TAG, lives
+from pipelines.launcher import HOST_TAG, PID_TAG, PROCESS_TAG
+from pipelines.processes import process_mark, same_process
 
 _CALL_TAG = "cosmos/call"
 _NO_RETRY = {"dagster/max_retries": "0"}
@@ -48,7 +49,7 @@ def execute(instance: dg.DagsterInstance, job, output: Output, tags: dict[str, s
     setup_interrupt_handlers()
     bury_dead_runs(instance)
     call = uuid.uuid4().hex
-    tags = {**tags, **_NO_RETRY, _CALL_TAG: call, HOST_TAG: socket.gethostname(), PID_TAG: str(os.getpid())}
+    tags = {**tags, **_NO_RETRY, _CALL_TAG: call, HOST_TAG: socket.gethostname(), PID_TAG: str(os.getpid()), PROCESS_TAG: process_mark(os.getpid())}
     follower = _Follower(instance, call, output)
     follower.start()
     try:
@@ -73,12 +74,10 @@ def execute(instance: dg.DagsterInstance, job, output: Output, tags: dict[str, s
 def bury_dead_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs of command lines that no longer live as failed and free the pool slots they held."""
     started = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.NOT_STARTED]
-    for record in instance.get_run_records(dg.RunsFilter(statuses=started, tags={HOST_TAG: socket.gethostname()})):
-        run, pid = record.dagster_run, int(record.dagster_run.tags.get(PID_TAG, 0))
-        # This process has not started its run yet: a run under its number is an earlier process's.
-        if not pid or (pid != os.getpid() and lives(pid, record.create_timestamp.timestamp())):
+    for run in instance.get_runs(dg.RunsFilter(statuses=started, tags={HOST_TAG: socket.gethostname()})):
+        if not run.tags.get(PID_TAG) or _alive(int(run.tags[PID_TAG]), run.tags.get(PROCESS_TAG)):
             continue
-        instance.report_run_failed(run, f"the command line that ran it (pid {pid}) died")
+        instance.report_run_failed(run, f"the command line that ran it (pid {run.tags[PID_TAG]}) died")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     _free_slots_of_ended_runs(instance)
 
@@ -91,6 +90,12 @@ def _free_slots_of_ended_runs(instance: dg.DagsterInstance) -> None:
             run = instance.get_run_by_id(run_id)
             if run is None or run.is_finished:
                 storage.free_concurrency_slots_for_run(run_id)
+
+
+def _alive(pid: int, mark: str | None) -> bool:
+    if pid == os.getpid():
+        return False  # this process has not started its run yet: the number was reused
+    return same_process(pid, mark) if mark else process_mark(pid) is not None
 
 
 class _Follower:

@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+import time
 
 import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
-from dagster._core.launcher.base import WorkerStatus
+from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 
 from pipelines.cli.running import bury_dead_runs
-from pipelines.launcher import HOST_TAG, PID_TAG, LocalRunLauncher
+from pipelines.launcher import HOST_TAG, LAUNCHED_TAG, PID_TAG, LocalRunLauncher
 
 
 @pytest.fixture
@@ -73,8 +75,40 @@ def test_a_dead_process_is_noticed_and_a_living_one_left_alone(instance, tagged)
 def test_a_number_that_was_used_again_is_no_living_process(instance, monkeypatch):
     run = run_with(instance, os.getpid(), tagged=True)
     assert health(instance, run) == WorkerStatus.RUNNING
-    monkeypatch.setattr("pipelines.launcher._process", lambda pid: ("R", 9e9))
+    run = instance.get_run_by_id(run.run_id)
+    monkeypatch.setattr("pipelines.processes.process_mark", lambda pid: "another start of the machine/12345")
     assert health(instance, run) == WorkerStatus.FAILED
+
+
+@pytest.mark.parametrize("jump_s", [-86400, 86400])
+def test_a_clock_that_jumps_kills_no_run(instance, monkeypatch, jump_s):
+    run = run_with(instance, os.getpid())
+    before = time.time
+    monkeypatch.setattr(time, "time", lambda: before() + jump_s)
+    assert health(instance, run) == WorkerStatus.RUNNING
+    assert health(instance, instance.get_run_by_id(run.run_id)) == WorkerStatus.RUNNING
+
+
+def test_after_the_machine_was_started_again_no_process_of_a_run_lives(instance):
+    run = run_with(instance, os.getpid())
+    instance.add_run_tags(run.run_id, {LAUNCHED_TAG: f"{run.run_id} an earlier start"})
+    assert health(instance, instance.get_run_by_id(run.run_id)) == WorkerStatus.FAILED
+    # A run that is started again has a copy of its predecessor's tags.
+    instance.add_run_tags(run.run_id, {LAUNCHED_TAG: "another-run an earlier start"})
+    assert health(instance, instance.get_run_by_id(run.run_id)) == WorkerStatus.RUNNING
+
+
+def test_two_daemons_launch_a_run_once(instance, monkeypatch):
+    launched = []
+    monkeypatch.setattr(DefaultRunLauncher, "launch_run", lambda self, context: launched.append(context.dagster_run.run_id))
+    run = instance.create_run_for_job(nothing, tags={PID_TAG: "1", LAUNCHED_TAG: "its-predecessor x"}, status=dg.DagsterRunStatus.STARTING)
+    other = LocalRunLauncher()
+    other.register_instance(instance)
+    for launcher in (instance.run_launcher, other):
+        launcher.launch_run(LaunchRunContext(run, workspace=None))
+    assert launched == [run.run_id]
+    assert not instance.get_run_by_id(run.run_id).tags[PID_TAG], "its predecessor's process is not its own"
+    assert any("two daemons" in entry.message for entry in instance.all_logs(run.run_id))
 
 
 def test_what_cannot_be_known_counts_as_running(instance):
