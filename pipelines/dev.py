@@ -16,12 +16,13 @@ from cosmos_ops.errors import UserError
 from pipelines.clock import release_sensors, watch_for_jumps
 from pipelines.environments import DAGSTER_PORT, LOOPBACK, MLFLOW_PORT, PROJECT, Environment, environment, prepare
 from pipelines.instance import open_instance
+from pipelines.processes import process_mark
 from pipelines.supervise import Server, stop, supervise
 
 _START_S = 300.0
 """Loading the definitions takes seconds, on a busy machine minutes."""
 _LOCK_S = 20.0
-"""A daemon that was asked to end may take so long."""
+"""A daemon whose `make dev` is gone may take so long to end."""
 
 
 def main() -> int:
@@ -47,7 +48,7 @@ def _serve(env: Environment, lock: int) -> int:
     _release(env)
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
     servers = [
-        Server("Dagster daemon", [sys.executable, "-m", "dagster._daemon", "run", *workspace], PROJECT, held=lock),
+        Server("Dagster daemon", [sys.executable, "-m", "dagster._daemon", "run", *workspace], PROJECT, held=lock, children_stay=True),
         Server("Dagster", [sys.executable, "-m", "dagster_webserver", "-h", LOOPBACK, "-p", str(dagster_port), *workspace], PROJECT),
     ]
     if not env.tracking_uri.startswith("http"):
@@ -81,9 +82,10 @@ def _only_daemon(env: Environment) -> Iterator[int]:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > deadline:
-                    holder = path.read_text().strip() or "unknown"
-                    raise UserError(f"a Dagster daemon works on {env.dagster_home} already (process {holder}); stop it, or set COSMOS_HOME") from None
+                holder = path.read_text().strip()
+                if time.monotonic() > deadline or (holder.isdigit() and process_mark(int(holder)) is not None):
+                    what = f"a Dagster daemon works on {env.dagster_home} already (started by process {holder})"
+                    raise UserError(f"{what}; stop it, or set COSMOS_HOME to another folder") from None
                 time.sleep(0.2)
         stream.truncate(0)
         stream.write(str(os.getpid()))

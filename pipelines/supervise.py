@@ -28,12 +28,19 @@ class Server:
     folder: Path
     held: int | None = None
     """A file descriptor that the process keeps open: a lock that is held as long as it lives."""
+    children_stay: bool = False
+    """Whether what it started goes on without it: runs outlive the daemon that launched them. Otherwise a worker left behind would keep the port."""
     process: subprocess.Popen | None = None
     groups: set[int] = field(default_factory=set)
-    """Process groups of it that still have members: runs outlive the daemon that launched them."""
+    """Process groups of it that still have members."""
     endings: deque[float] = field(default_factory=deque)
 
     def start(self) -> None:
+        """Start it, for the first time or again."""
+        if not self.children_stay:
+            for group in self.groups:
+                _signal(group, signal.SIGKILL)
+            self.groups.clear()
         # In a session of its own, so that Ctrl-C reaches the supervisor alone and it stops all in order.
         self.process = subprocess.Popen(
             self.command, cwd=self.folder, start_new_session=True, pass_fds=[] if self.held is None else [self.held], preexec_fn=_die_with_parent
@@ -72,15 +79,13 @@ def stop(servers: Sequence[Server]) -> None:
     """End all of them with everything they started: asked first, then killed."""
     groups = [group for server in servers if server.process is not None for group in server.groups]
     for group in groups:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGTERM)
+        _signal(group, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_S
     for group in groups:
         # The leader's children, code servers and runs, may take longer than it does.
         while _left(servers, group) and time.monotonic() < deadline:
             time.sleep(0.1)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
+        _signal(group, signal.SIGKILL)
     for server in servers:
         if server.process is not None:
             server.process.wait()
@@ -95,8 +100,13 @@ def _left(servers: Sequence[Server], group: int) -> bool:
 
 
 def _lives(group: int) -> bool:
+    return _signal(group, 0)
+
+
+def _signal(group: int, number: int) -> bool:
+    """Send a signal to a process group; False where it has no members."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, 0)
+        os.killpg(group, number)
         return True
     return False
 
