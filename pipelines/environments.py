@@ -1,6 +1,7 @@
 """Every environment variable and every resource instance of the project. Nothing else reads the environment."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake
 from cosmos_ops.profiles import Profile, load_profile
+from pipelines.differences import Differences
+from pipelines.ray_environment import RaySettings, ray_environment, ray_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOOPBACK = "127.0.0.1"
 DAGSTER_PORT, MLFLOW_PORT = 3000, 5000
-_ENVIRONMENTS = ("local",)
 _PROMOTION_WEBHOOK, _ALERT_WEBHOOK, _WEBHOOK_SECRET = "COSMOS_PROMOTION_WEBHOOK", "COSMOS_ALERT_WEBHOOK", "COSMOS_WEBHOOK_SECRET"
 
 
@@ -40,6 +42,8 @@ class Environment:
     name: str
     dagster_port: int | None
     mlflow_port: int | None
+    ray: RaySettings
+    """What the variables say of a Ray cluster; of use where `name` is `ray`."""
 
     @property
     def lake(self) -> Lake:
@@ -50,13 +54,20 @@ class Environment:
         return load_profile(self.profile_name)
 
 
+# Each says what it changes of `local`; it connects to nothing.
+ENVIRONMENTS: dict[str, Callable[[Environment], Differences]] = {
+    "local": lambda env: Differences(),
+    "ray": ray_environment,
+}
+
+
 def environment(profile: str | None = None) -> Environment:
     """The environment as the variables say (README, "Settings"); `profile` overrides the variable's."""
     variables = os.environ
     home = Path(variables.get("COSMOS_HOME") or PROJECT / ".cosmos").absolute()
     name = variables.get("COSMOS_ENV") or "local"
-    if name not in _ENVIRONMENTS:
-        raise UserError(f"COSMOS_ENV is {name!r}; this version knows {', '.join(_ENVIRONMENTS)}")
+    if name not in ENVIRONMENTS:
+        raise UserError(f"COSMOS_ENV is {name!r}; this version knows {', '.join(ENVIRONMENTS)}")
     lake = variables.get("COSMOS_LAKE") or str(home / "lake")
     if "://" in lake:
         raise UserError(f"COSMOS_LAKE is {lake!r}; this version keeps the lake in a local folder, give a path")
@@ -82,7 +93,13 @@ def environment(profile: str | None = None) -> Environment:
         name=name,
         dagster_port=_port(variables.get("COSMOS_DAGSTER_PORT"), "COSMOS_DAGSTER_PORT"),
         mlflow_port=mlflow_port,
+        ray=ray_settings(variables),
     )
+
+
+def differences(env: Environment) -> Differences:
+    """What the chosen environment changes. Raises `UserError` for a setting that cannot work."""
+    return ENVIRONMENTS[env.name](env)
 
 
 def _port(value: str | None, variable: str) -> int | None:
@@ -126,7 +143,6 @@ def prepare(env: Environment) -> None:
 
 def resources(env: Environment) -> dict[str, Any]:
     """Resource instances of this environment, by the names assets ask for."""
-
     from assets.resources import GpuResource, LakeResource, NoticesResource, SecretResource, TrackingResource, TrainingLauncher
 
     return {
@@ -141,6 +157,7 @@ def resources(env: Environment) -> dict[str, Any]:
         "judge_key": _secret(SecretResource, _judge_variable(env)),
         # By their names too: the path of a chat service's webhook is as good as a password.
         "notices": NoticesResource(promotion_url=_named(_PROMOTION_WEBHOOK), alert_url=_named(_ALERT_WEBHOOK), secret=_named(_WEBHOOK_SECRET)),
+        **differences(env).resources,
     }
 
 

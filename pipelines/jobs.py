@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.partitions import drops
 from cosmos_ops.recipes import recipe_names
-from pipelines.environments import environment
+from pipelines.environments import differences, environment
 
 # Steps are processes: a killed trainer or a crashed decoder takes nothing with it, and a cancel is not retried.
 # They fork from a server that has imported the slow libraries once, so that a step starts in a second.
@@ -13,6 +13,9 @@ _MODEL_LIBRARIES = ["pandas", "av", "cv2", "mlflow", "torch", "torchvision", "co
 
 
 def _steps(libraries: list[str]) -> dg.ExecutorDefinition:
+    elsewhere = differences(environment()).executor
+    if elsewhere is not None:
+        return elsewhere
     return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": ["pipelines.definitions", *libraries]}}})
 
 

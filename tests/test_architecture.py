@@ -26,6 +26,8 @@ HEAVY = {
     "pandas",
     "cv2",
     "matplotlib",
+    "ray",
+    "dagster_ray",
 }
 PIPES_PROGRAM = ROOT / "cosmos_ops/training/__main__.py"
 OPENGL_CHOICE = ROOT / "cosmos_ops/simulate/rendering.py"

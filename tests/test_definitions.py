@@ -10,7 +10,7 @@ import pytest
 from cosmos_ops.recipes import recipe_names
 from pipelines.definitions import defs
 
-HEAVY = ("torch", "diffusers", "transformers", "peft", "mlflow", "great_expectations", "av", "webdataset", "pandas", "cv2", "matplotlib")
+HEAVY = ("torch", "diffusers", "transformers", "peft", "mlflow", "great_expectations", "av", "webdataset", "pandas", "cv2", "matplotlib", "ray", "dagster_ray")
 DATA = ["landing", "episodes", "quality", "clips", "captions", "shards"]
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cosmos_ops.errors import UserError
+from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.profiles import load_profile, profile_names
+from pipelines import ray_environment
 from pipelines.cli.output import Output
 from pipelines.environments import Environment, environment, prepare
 
@@ -48,7 +49,7 @@ def doctor(arguments, output: Output) -> dict[str, Any]:
     env = environment()
     prepare(env)
     findings = [_python()]
-    for look in (_packages, _device, _encoder, _readers, _disk, _dagster, _mlflow, _profile):
+    for look in (_packages, _device, _encoder, _readers, _disk, _dagster, _mlflow, _profile, *_OF_ENVIRONMENT.get(env.name, ())):
         findings += _guarded(look, env)
     for finding in findings:
         mark = "ok  " if finding.ok else ("FAIL" if finding.needed else "note")
@@ -69,13 +70,14 @@ def _python() -> Finding:
 
 
 def _packages(env: Environment) -> list[Finding]:
-    found = []
-    for name in _PACKAGES:
-        try:
-            found.append(Finding(name, True, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            found.append(Finding(name, False, "not installed; run `make install`"))
-    return found
+    return [_package(name, "run `make install`") for name in _PACKAGES]
+
+
+def _package(name: str, remedy: str) -> Finding:
+    try:
+        return Finding(name, True, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, False, f"not installed; {remedy}")
 
 
 def _device(env: Environment) -> list[Finding]:
@@ -136,3 +138,29 @@ def _profile(env: Environment) -> list[Finding]:
     except UserError as error:
         return [Finding("profile", False, str(error))]
     return [Finding("profile", True, f"{profile.name} ({profile.base_model.source}); there are {', '.join(profile_names())}")]
+
+
+def _ray(env: Environment) -> list[Finding]:
+    found = [_package(name, "install the project with its extra `ray`") for name in ray_environment.PACKAGES]
+    if env.ray.token_mode:
+        told = "RAY_AUTH_MODE is token, by a variable" if env.ray.token_told else "RAY_AUTH_MODE is token, to be found in ~/.ray/auth_token"
+    else:
+        told = "no token is asked for: who reaches the cluster runs code on it; RAY_AUTH_MODE=token with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH closes it"
+    found.append(Finding("ray token", env.ray.token_mode, told, needed=False))
+    try:
+        ray_environment.check_address(env.ray.address)
+        if not all(finding.ok for finding in found[: len(ray_environment.PACKAGES)]):
+            return found
+        from assets.resources.ray_cluster import look
+
+        seen = look(env.ray.address, env.ray.jobs_url)
+    except (UserError, WorkFailed) as error:
+        return [*found, Finding("ray cluster", False, str(error))]
+    found.append(Finding("ray cluster", seen.nodes > 0, f"{env.ray.address}: {seen.nodes} nodes, {seen.cpus:g} CPUs, {seen.gpus:g} GPUs, {seen.version}"))
+    found.append(Finding("ray nodes", seen.nodes >= env.ray.nodes, f"one training takes {env.ray.nodes} of {seen.nodes}"))
+    found.append(Finding("ray jobs", seen.jobs_url is not None, seen.jobs_url or "the dashboard, which takes training jobs, does not answer"))
+    return found
+
+
+# What the chosen environment needs beyond `local`, and whether it answers.
+_OF_ENVIRONMENT: dict[str, tuple[Callable[[Environment], list[Finding]], ...]] = {"ray": (_ray,)}

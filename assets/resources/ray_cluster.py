@@ -1,0 +1,89 @@
+"""The way to a Ray cluster: whether it answers, what it has, and this process's connection to it."""
+
+import logging
+import socket
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+from cosmos_ops.errors import UserError, WorkFailed
+
+_ANSWER_S = 5.0
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """What a cluster has, of its nodes that live."""
+
+    nodes: int
+    cpus: float
+    gpus: float
+    version: str
+    """Ray's own."""
+    jobs_url: str | None
+    """Where jobs are submitted; None where nothing answers there."""
+
+
+def connect(address: str) -> None:
+    """Join the cluster at `address` with this process, once. Raises `UserError` without Ray, `WorkFailed` where the cluster does not take it."""
+    try:
+        import ray
+    except ImportError:
+        raise UserError("Ray is not installed; install the project with its extra `ray`") from None
+    if ray.is_initialized():
+        return
+    _knock(address)
+    try:
+        # Prints of tasks would mix with this program's own; what matters of them comes back as results and errors.
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    except Exception as error:  # Ray raises a dozen kinds, each of which means the same here
+        raise WorkFailed(f"the Ray cluster at {address} does not take this machine: {_line(error)}; `cosmos-ops doctor` looks at it") from None
+
+
+def look(address: str, jobs_url: str = "") -> ClusterFacts:
+    """What the cluster at `address` has. Raises like `connect`."""
+    _knock(address)
+    # Before this process joins: to ask a Ray client's cluster means to join it for a moment.
+    url = jobs_url or jobs_address(address)
+    connect(address)
+    import ray
+
+    has = ray.cluster_resources()
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    return ClusterFacts(nodes, has.get("CPU", 0.0), has.get("GPU", 0.0), f"Ray {ray.__version__}", url if url and _serves(url) else None)
+
+
+def jobs_address(address: str) -> str | None:
+    """The URL of the dashboard of the cluster at `address` as the cluster tells it, None without one."""
+    from ray.dashboard.utils import get_address_for_submission_client
+
+    try:
+        return get_address_for_submission_client(address)
+    except (ValueError, ConnectionError):
+        return None
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for minutes; whether anybody listens is known at once."""
+    place = address.removeprefix("ray://").partition("/")[0]
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"{address!r} is no address of a Ray cluster; it is HOST:6379 on one of its nodes, else ray://HOST:10001")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+    except OSError as error:
+        raise WorkFailed(f"no Ray cluster answers at {address} ({error.strerror or error}); start it (`ray start --head`) or correct RAY_ADDRESS") from None
+
+
+def _serves(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/api/version", timeout=_ANSWER_S).close()
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 403)  # it answers, and asks for the token
+    except (urllib.error.URLError, OSError):
+        return False
+    return True
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,64 @@
+"""`COSMOS_ENV=ray`: what differs from `local` where a Ray cluster does the work. Ray itself is imported where it is used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cosmos_ops.errors import UserError
+from pipelines.differences import Differences
+
+if TYPE_CHECKING:
+    from pipelines.environments import Environment
+
+PACKAGES = ("ray", "dagster-ray")
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """How the cluster is reached and what one training takes of it."""
+
+    address: str = ""
+    """The cluster's own (`head:6379`) where this machine is one of its nodes, a Ray client's (`ray://head:10001`) elsewhere; empty: not told."""
+    jobs_url: str = ""
+    """The dashboard, which takes jobs; empty: the cluster says where it is."""
+    token_mode: bool = False
+    """Whether the cluster asks for a token."""
+    token_told: bool = False
+    """Whether this process was given one by a variable; its value is Ray's to read."""
+    nodes: int = 1
+    """Nodes of one training."""
+    gpus_per_node: int | None = None
+    """GPUs that one training takes of each of its nodes; None: one where the cluster has any."""
+
+
+def ray_settings(variables: Mapping[str, str]) -> RaySettings:
+    """The settings as the variables say; `address` may be empty, which `local` does not mind."""
+    gpus = variables.get("COSMOS_RAY_GPUS")
+    return RaySettings(
+        address=variables.get("RAY_ADDRESS") or "",
+        jobs_url=variables.get("RAY_API_SERVER_ADDRESS") or "",
+        token_mode=(variables.get("RAY_AUTH_MODE") or "").lower() == "token",
+        token_told=bool(variables.get("RAY_AUTH_TOKEN") or variables.get("RAY_AUTH_TOKEN_PATH")),
+        nodes=_count(variables.get("COSMOS_RAY_NODES") or "1", "COSMOS_RAY_NODES", 1),
+        gpus_per_node=_count(gpus, "COSMOS_RAY_GPUS", 0) if gpus else None,
+    )
+
+
+def ray_environment(env: "Environment") -> Differences:
+    """What work on a cluster changes. Raises `UserError` for a setting that cannot work; connects to nothing."""
+    check_address(env.ray.address)
+    return Differences()
+
+
+def check_address(address: str) -> None:
+    """Raises `UserError` for what is no address of a cluster."""
+    if not address:
+        raise UserError("COSMOS_ENV is ray and RAY_ADDRESS is not set; set it to the cluster's address, HOST:6379 on one of its nodes, else ray://HOST:10001")
+    if address.startswith(("http://", "https://")):
+        raise UserError(f"RAY_ADDRESS is {address!r}, the address of a dashboard; put that in RAY_API_SERVER_ADDRESS, and HOST:6379 in RAY_ADDRESS")
+
+
+def _count(value: str, variable: str, least: int) -> int:
+    if not value.isdigit() or int(value) < least:
+        raise UserError(f"{variable} is {value!r}; it is a number from {least} up")
+    return int(value)
