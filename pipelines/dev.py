@@ -101,9 +101,10 @@ def _release(env: Environment) -> None:
 
 
 def _mlflow_command(env: Environment, port: int) -> list[str]:
+    # The store's address is in MLFLOW_BACKEND_STORE_URI: it may hold a password, and a command line is for everybody on the machine to read.
     return [
         sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1",
-        "--backend-store-uri", env.tracking_uri, "--artifacts-destination", env.artifact_root, "--serve-artifacts",
+        "--artifacts-destination", env.artifact_root, "--serve-artifacts",
     ]  # fmt: skip
 
 

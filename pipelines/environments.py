@@ -2,19 +2,22 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake
+from cosmos_ops.postgres import for_sqlalchemy, has_password, is_postgres, same_database, without_password
 from cosmos_ops.profiles import Profile, load_profile
+from pipelines.dagster_home import SETTINGS, write_settings
 from pipelines.differences import Differences
 from pipelines.ray_environment import RaySettings, ray_environment, ray_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOOPBACK = "127.0.0.1"
 DAGSTER_PORT, MLFLOW_PORT = 3000, 5000
+DAGSTER_POSTGRES, TRACKING_URI = "COSMOS_DAGSTER_POSTGRES", "MLFLOW_TRACKING_URI"
 _PROMOTION_WEBHOOK, _ALERT_WEBHOOK, _WEBHOOK_SECRET = "COSMOS_PROMOTION_WEBHOOK", "COSMOS_ALERT_WEBHOOK", "COSMOS_WEBHOOK_SECRET"
 
 
@@ -25,7 +28,8 @@ class Environment:
     home: Path
     lake_root: Path
     dagster_home: Path
-    tracking_uri: str
+    tracking_uri: str = field(repr=False)
+    """May hold a password, as the next ones may."""
     artifact_root: str
     mlflow_url: str
     """Address of MLflow's pages."""
@@ -44,6 +48,8 @@ class Environment:
     mlflow_port: int | None
     ray: RaySettings
     """What the variables say of a Ray cluster; of use where `name` is `ray`."""
+    dagster_postgres: str | None = field(default=None, repr=False)
+    """Address of the database that keeps Dagster's runs and events; None for SQLite in `dagster_home`."""
 
     @property
     def lake(self) -> Lake:
@@ -71,7 +77,7 @@ def environment(profile: str | None = None) -> Environment:
     lake = variables.get("COSMOS_LAKE") or str(home / "lake")
     if "://" in lake:
         raise UserError(f"COSMOS_LAKE is {lake!r}; this version keeps the lake in a local folder, give a path")
-    tracking = variables.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+    tracking = for_sqlalchemy(variables.get(TRACKING_URI) or "") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
     recipes, gates = variables.get("COSMOS_RECIPES"), variables.get("COSMOS_GATES")
     mlflow_port = _port(variables.get("COSMOS_MLFLOW_PORT"), "COSMOS_MLFLOW_PORT")
     return Environment(
@@ -94,7 +100,19 @@ def environment(profile: str | None = None) -> Environment:
         dagster_port=_port(variables.get("COSMOS_DAGSTER_PORT"), "COSMOS_DAGSTER_PORT"),
         mlflow_port=mlflow_port,
         ray=ray_settings(variables),
+        dagster_postgres=_dagster_postgres(variables.get(DAGSTER_POSTGRES), tracking),
     )
+
+
+def _dagster_postgres(value: str | None, tracking: str) -> str | None:
+    if not value:
+        return None
+    if not is_postgres(value):
+        raise UserError(f"{DAGSTER_POSTGRES} is not an address of a PostgreSQL database; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    if same_database(value, tracking):
+        # Either keeps the version of its tables under one name, and upgrades the other's to nothing.
+        raise UserError(f"{DAGSTER_POSTGRES} and {TRACKING_URI} name one database, {without_password(value)}; give Dagster and MLflow a database each")
+    return for_sqlalchemy(value)
 
 
 def differences(env: Environment) -> Differences:
@@ -117,13 +135,11 @@ def prepare(env: Environment) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{folder} cannot be made ({error.strerror}); set COSMOS_HOME to a folder that can be written") from None
-    link = env.dagster_home / "dagster.yaml"
-    if not link.exists():
-        link.unlink(missing_ok=True)
-        try:
-            link.symlink_to(PROJECT / "dagster.yaml")
-        except FileExistsError:
-            pass  # another process made it between the two lines
+    write_settings(env.dagster_home, PROJECT / SETTINGS, DAGSTER_POSTGRES if env.dagster_postgres else None)
+    if not env.tracking_uri.startswith("http"):
+        os.environ["MLFLOW_BACKEND_STORE_URI"] = env.tracking_uri  # what `mlflow server` serves
+    if env.dagster_postgres:
+        os.environ[DAGSTER_POSTGRES] = env.dagster_postgres
     # A queue for jobs of MLflow's GenAI pages: eight processes beside the server, which nothing here uses.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     # Two steps may run side by side; two thread teams on the same cores spend most of their time waiting for each other.
@@ -149,7 +165,7 @@ def resources(env: Environment) -> dict[str, Any]:
         "lake": LakeResource(
             root=str(env.lake_root), profile_name=env.profile_name, recipes_folder=str(env.recipes_folder or ""), gates_file=str(env.gates_file or "")
         ),
-        "tracking": TrackingResource(tracking_uri=env.tracking_uri, artifact_root=env.artifact_root, ui_url=env.mlflow_url),
+        "tracking": TrackingResource(tracking_uri=_tracking_uri(env), artifact_root=env.artifact_root, ui_url=env.mlflow_url),
         "gpu": GpuResource(device_name=env.device, precision_name=env.precision),
         "launcher": TrainingLauncher(),
         # By its name: Dagster stores the settings of resources, and reads a variable only where a step asks for it.
@@ -178,6 +194,11 @@ def _named(variable: str) -> Any:
     import dagster as dg
 
     return dg.EnvVar(variable) if os.environ.get(variable) else ""
+
+
+def _tracking_uri(env: Environment) -> Any:
+    """By its name where it holds a password."""
+    return _named(TRACKING_URI) if has_password(env.tracking_uri) else env.tracking_uri
 
 
 def _secret(kind: type, variable: str | None) -> Any:

@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake, Manifest, read_manifest
+from cosmos_ops.postgres import without_password
 from cosmos_ops.profiles import Profile
 from cosmos_ops.registry import names
 from cosmos_ops.registry.adapter_model import adapter_model
@@ -115,7 +116,7 @@ def resolve(lake: Lake, tracking: Tracking, profile: Profile, ref: str) -> Adapt
         raise UserError(f"{ref!r} is no adapter; give champion, challenger, a version number, an MLflow run id, or an adapter's key or folder in this lake")
     run = tracking.adapter_run(lake, profile, manifest)
     if run is None:
-        raise UserError(f"adapter {manifest.key} ({folder}) has no MLflow run at {tracking.tracking_uri}; materialize its `adapter` asset")
+        raise UserError(f"adapter {manifest.key} ({folder}) has no MLflow run at {without_password(tracking.tracking_uri)}; materialize its `adapter` asset")
     return _of_run(client, model, run)
 
 

@@ -5,6 +5,7 @@ import sys
 from cosmos_ops.errors import UserError, WorkFailed
 from pipelines.cli.output import Output
 from pipelines.cli.parser import build_parser
+from pipelines.instance import lost_database
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -12,7 +13,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     output = Output(json=arguments.json)
     try:
-        output.finish(arguments.command(arguments, output))
+        with lost_database():
+            answer = arguments.command(arguments, output)
+        output.finish(answer)
         return output.code
     except (UserError, WorkFailed) as error:
         output.fail(str(error))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Manifest, require_manifest
+from cosmos_ops.postgres import without_password
 from cosmos_ops.shards.validated import validated_drops
 from pipelines.cli.data import drop_summary, ingest_drop
 from pipelines.cli.model import last_decision, latest_outcome, run_model_half
@@ -95,7 +96,7 @@ def _told(env: Environment, outcome: dict[str, Any], retraining: dict[str, Any],
     kept = ("report", "dataset_version", "evaluation_set", "scores", "paired", "champion", "promoted", "reason")
     return {
         "lake": str(env.lake_root),
-        "tracking_uri": env.tracking_uri,
+        "tracking_uri": without_password(env.tracking_uri),
         "drops": names,
         "episodes": sum(summary["episodes"] for summary in summaries),
         "quarantined": sum(len(summary["quarantined"]) for summary in summaries),

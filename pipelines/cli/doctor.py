@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.postgres import place, without_password
 from cosmos_ops.profiles import load_profile, profile_names
 from pipelines import ray_environment
 from pipelines.cli.output import Output
-from pipelines.environments import Environment, environment, prepare
+from pipelines.dagster_home import left_behind
+from pipelines.environments import DAGSTER_POSTGRES, Environment, environment, prepare
 
 _PACKAGES = (
     "dagster",
@@ -61,6 +63,8 @@ def _guarded(look: Callable[[Environment], list[Finding]], env: Environment) -> 
     """A doctor must not fall ill of what it examines: whatever a look raises is its finding."""
     try:
         return look(env)
+    except UserError as error:
+        return [Finding(look.__name__.strip("_"), False, str(error))]
     except Exception as error:
         return [Finding(look.__name__.strip("_"), False, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
 
@@ -114,22 +118,27 @@ def _disk(env: Environment) -> list[Finding]:
 def _dagster(env: Environment) -> list[Finding]:
     from pipelines.instance import open_instance
 
+    # Without a PostgreSQL that answers this raises the line that says so.
     instance = open_instance(env)
-    runs = instance.get_runs_count()
-    return [Finding("dagster", True, f"{env.dagster_home}, {runs} runs, {len(instance.get_dynamic_partitions('drops'))} drops as partitions")]
+    storage = f"PostgreSQL at {place(env.dagster_postgres)}" if env.dagster_postgres else str(env.dagster_home)
+    found = [Finding("dagster", True, f"{storage}, {instance.get_runs_count()} runs, {len(instance.get_dynamic_partitions('drops'))} drops as partitions")]
+    if left_behind(env.dagster_home, env.dagster_postgres is not None):
+        found.append(Finding("dagster history", False, f"older runs are in SQLite at {env.dagster_home}; unset {DAGSTER_POSTGRES} to see them", needed=False))
+    return found
 
 
 def _mlflow(env: Environment) -> list[Finding]:
+    shown = without_password(env.tracking_uri)
     if env.tracking_uri.startswith("http"):
         try:
             with urllib.request.urlopen(f"{env.tracking_uri}/health", timeout=_TIMEOUT_S) as answer:
-                return [Finding("mlflow", answer.status == 200, f"{env.tracking_uri} answers")]
+                return [Finding("mlflow", answer.status == 200, f"{shown} answers")]
         except (urllib.error.URLError, TimeoutError) as error:
-            return [Finding("mlflow", False, f"{env.tracking_uri} does not answer ({error}); start it, or unset MLFLOW_TRACKING_URI for the local database")]
+            return [Finding("mlflow", False, f"{shown} does not answer ({error}); start it, or unset MLFLOW_TRACKING_URI for the local database")]
     from cosmos_ops.registry.tracking import Tracking
 
     models = Tracking(env.tracking_uri, env.artifact_root).client.search_registered_models()
-    return [Finding("mlflow", True, f"{env.tracking_uri}, {len(models)} registered models")]
+    return [Finding("mlflow", True, f"{shown}, {len(models)} registered models")]
 
 
 def _profile(env: Environment) -> list[Finding]:

@@ -11,6 +11,7 @@ import dagster as dg
 
 from cosmos_ops.errors import UserError, WorkFailed
 from pipelines.cli.output import Output
+from pipelines.instance import database_failure
 from pipelines.launcher import HOST_TAG, PID_TAG, PROCESS_TAG
 from pipelines.processes import process_mark, same_process
 
@@ -122,7 +123,12 @@ class _Follower:
 
     def _follow(self) -> None:
         while not self._done.wait(_POLL_S):
-            self._read()
+            try:
+                self._read()
+            except Exception as error:
+                # A database that went away may be back for the next look; the last look is not forgiven.
+                if database_failure(error) is None:
+                    raise
 
     def _read(self) -> None:
         if self._run_id is None:

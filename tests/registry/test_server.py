@@ -25,7 +25,7 @@ from tests.registry.test_promote import run
 def server(database: str, folder: Path, *options: str, port: int | None = None, **variables: str) -> Iterator[str]:
     """A real `mlflow server` on loopback that keeps artifacts in `folder`/served; the value is its address."""
     port = port or free_port()
-    store = ["--backend-store-uri", database, "--artifacts-destination", str(folder / "served"), "--serve-artifacts"]
+    store = [*(["--backend-store-uri", database] if database else []), "--artifacts-destination", str(folder / "served"), "--serve-artifacts"]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **variables}
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *store, *options]
     with answering(command, f"http://127.0.0.1:{port}/health", environment, folder):
