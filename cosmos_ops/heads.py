@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from cosmos_ops.errors import UserError
-from cosmos_ops.lake import Lake, locked, write_json
+from cosmos_ops.lake import Lake
+from cosmos_ops.store.notes import read_pointer, update_pointer
 
 
 class Heads:
@@ -18,10 +19,8 @@ class Heads:
 
     def read(self) -> dict[str, Any]:
         """All pointers; empty where nothing was made yet."""
-        try:
-            return json.loads(self.path.read_text())
-        except FileNotFoundError:
-            return {}
+        text = read_pointer(self.path)
+        return json.loads(text) if text is not None else {}
 
     def get(self, name: str) -> Any:
         """One pointer, or None."""
@@ -40,8 +39,9 @@ class Heads:
 
     def update(self, pointers: dict[str, Any]) -> None:
         """Set pointers by full name; None removes one. Writes nothing when nothing changes."""
-        with locked(self.path):
-            stored = self.read()
-            merged = {name: value for name, value in (stored | pointers).items() if value is not None}
-            if merged != stored:
-                write_json(self.path, merged)
+
+        def merged(stored: dict | None) -> dict | None:
+            found = {name: value for name, value in ((stored or {}) | pointers).items() if value is not None}
+            return found if found or stored is not None else None
+
+        update_pointer(self.path, merged)

@@ -16,6 +16,8 @@ from typing import Any
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.hashing import digest, file_sha256
+from cosmos_ops.store import folders as store
+from cosmos_ops.store.place import Place, attach, known_root, located
 
 MANIFEST = "manifest.json"
 MANIFEST_HASH = "manifest_sha256"
@@ -39,8 +41,19 @@ class Manifest:
     unchanged: bool = False
 
     def file(self, name: str) -> Path:
-        """Path of one of the manifest's files."""
-        return self.path / name
+        """Path of one of the manifest's files, which is brought from upstream where it is not here. Raises `WorkFailed` where it does not come whole."""
+        path = self.path / name
+        place = located(path) if name in self.files else None
+        if place is not None and not path.exists():
+            store.bring_file(place, path, self.files[name])
+        return path
+
+    def whole(self) -> Path:
+        """The manifest's folder with all of its files here. Raises as `file`."""
+        place = located(self.path)
+        if place is not None:
+            store.bring_files(place, self.path, self.files)
+        return self.path
 
 
 @dataclass(frozen=True)
@@ -55,8 +68,13 @@ class Output:
 class Lake:
     """Paths of the lake below one root folder."""
 
-    def __init__(self, root: Path | str):
+    def __init__(self, root: Path | str, upstream: str | None = None):
+        """`upstream` makes the root a working copy of the lake at that URL (see `store.place.attach`); one that is so already stays so."""
         self.root = Path(root)
+        if upstream:
+            attach(self.root, upstream)
+        else:
+            known_root(self.root)
 
     @property
     def landing(self) -> Path:
@@ -81,7 +99,11 @@ class Lake:
         return folder / fingerprint if fingerprint else folder
 
     def drop_names(self) -> list[str]:
-        """Registered drops, sorted by name."""
+        """Registered drops, sorted by name: from the catalog where the lake has an upstream, which is never listed."""
+        if located(self.drops) is not None:
+            from cosmos_ops.store.catalog import read_catalog  # which needs this module
+
+            return sorted(read_catalog(self))
         return sorted(path.parent.name for path in self.drops.glob("*/drop.json"))
 
     def caption_answers(self) -> Path:
@@ -125,7 +147,17 @@ class Lake:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a finished folder, or None where the work is not done."""
+    """The manifest of a finished folder, or None where the work is not done. In a lake with an upstream, done is what is done there."""
+    place = located(folder)
+    if place is not None and (folder / store.UNSENT).exists():
+        return None
+    manifest = _manifest_here(folder)
+    if manifest is None and place is not None and store.bring_manifest(place, folder):
+        return _manifest_here(folder)
+    return manifest
+
+
+def _manifest_here(folder: Path) -> Manifest | None:
     path = folder / MANIFEST
     try:
         stored = json.loads(path.read_text())
@@ -135,6 +167,13 @@ def read_manifest(folder: Path) -> Manifest | None:
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: damaged manifest ({error}); remove the folder, it is made again") from None
     return Manifest(**stored, path=folder)
+
+
+def brought_file(path: Path) -> Path:
+    """The path of a file in a finished folder, which is brought from upstream where it is not here. Raises as `Manifest.file`."""
+    if located(path) is not None and not path.exists() and (manifest := read_manifest(path.parent)) is not None:
+        return manifest.file(path.name)
+    return path
 
 
 def require_manifest(folder: Path, what: str, remedy: str) -> Manifest:
@@ -155,12 +194,17 @@ def build_folder(folder: Path, stage: str, key: str, write: Callable[[Path], Out
         done = read_manifest(folder)
         if done is not None and done.key == key:
             return replace(done, unchanged=True)
+        place = located(folder)
+        if place is not None and (settled := _settled(place, folder, key)) is not None:
+            return settled
         for stale in folder.parent.glob(f".{folder.name}.tmp-*"):
             shutil.rmtree(stale)
         work = folder.parent / f".{folder.name}.tmp-{uuid.uuid4().hex[:8]}"
         work.mkdir(parents=True)
         output = write(work)
         manifest = write_manifest(work, stage, key, output)
+        if place is not None:
+            (work / store.UNSENT).touch()
         if folder.exists():
             old = folder.parent / f".{folder.name}.tmp-old"
             folder.rename(old)
@@ -168,18 +212,22 @@ def build_folder(folder: Path, stage: str, key: str, write: Callable[[Path], Out
             shutil.rmtree(old)
         else:
             work.rename(folder)
-        return replace(manifest, path=folder)
+        return replace(manifest, path=folder) if place is None else _sent(place, folder)
 
 
 def resume_folder(folder: Path, stage: str, key: str, write: Callable[[Path], Output]) -> Manifest:
     """Like `build_folder` for long work that continues where it stopped: `write` gets the folder itself.
 
-    `write` must skip what is whole and write each file through `atomic_write`. A folder left by another key is emptied.
+    `write` must skip what is whole and write each file through `atomic_write`. A folder left by another key is emptied. In a lake with an upstream,
+    parts that `write` hands to `notes.share` are there for another machine to go on from.
     """
     with locked(folder):
         done = read_manifest(folder)
         if done is not None and done.key == key:
             return replace(done, unchanged=True)
+        place = located(folder)
+        if place is not None and (settled := _settled(place, folder, key)) is not None:
+            return settled
         marker = folder / ".key"
         if folder.exists() and (not marker.is_file() or marker.read_text() != key):
             shutil.rmtree(folder)
@@ -187,8 +235,32 @@ def resume_folder(folder: Path, stage: str, key: str, write: Callable[[Path], Ou
         write_text(marker, key)
         for stale in folder.rglob(".*.part-*"):
             stale.unlink()
+        if place is not None:
+            store.bring_parts(place, folder, key)
         output = write(folder)
-        return replace(write_manifest(folder, stage, key, output), path=folder)
+        if place is not None:
+            (folder / store.UNSENT).touch()
+        manifest = replace(write_manifest(folder, stage, key, output), path=folder)
+        return manifest if place is None else _sent(place, folder)
+
+
+def _settled(place: Place, folder: Path, key: str) -> Manifest | None:
+    """What is here of a folder that is not done, or done with another key, brought to what is upstream; the manifest where that is all there is to do."""
+    here = _manifest_here(folder)
+    if here is None:
+        return None
+    if here.key == key:
+        return _sent(place, folder)
+    theirs = store.stored_manifest(place)
+    if theirs is None or theirs["key"] != key:
+        return None
+    store.adopt(place, folder, theirs)
+    return replace(_manifest_here(folder), unchanged=True)
+
+
+def _sent(place: Place, folder: Path) -> Manifest:
+    store.send_folder(place, folder)
+    return _manifest_here(folder)
 
 
 def write_manifest(folder: Path, stage: str, key: str, output: Output) -> Manifest:

@@ -10,6 +10,7 @@ from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake
 from cosmos_ops.postgres import for_sqlalchemy, has_password, is_postgres, same_database, without_password
 from cosmos_ops.profiles import Profile, load_profile
+from cosmos_ops.store.place import ARTIFACTS
 from pipelines.dagster_home import SETTINGS, write_settings
 from pipelines.differences import Differences
 from pipelines.ray_environment import RaySettings, ray_environment, ray_settings
@@ -27,6 +28,8 @@ class Environment:
 
     home: Path
     lake_root: Path
+    lake_url: str | None
+    """Where the lake is when that is elsewhere: `lake_root` is then this machine's working copy of it."""
     dagster_home: Path
     tracking_uri: str = field(repr=False)
     """May hold a password, as the next ones may."""
@@ -53,7 +56,7 @@ class Environment:
 
     @property
     def lake(self) -> Lake:
-        return Lake(self.lake_root)
+        return Lake(self.lake_root, self.lake_url)
 
     @property
     def profile(self) -> Profile:
@@ -75,17 +78,17 @@ def environment(profile: str | None = None) -> Environment:
     if name not in ENVIRONMENTS:
         raise UserError(f"COSMOS_ENV is {name!r}; this version knows {', '.join(ENVIRONMENTS)}")
     lake = variables.get("COSMOS_LAKE") or str(home / "lake")
-    if "://" in lake:
-        raise UserError(f"COSMOS_LAKE is {lake!r}; this version keeps the lake in a local folder, give a path")
     tracking = for_sqlalchemy(variables.get(TRACKING_URI) or "") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+    url = lake.rstrip("/") if "://" in lake else None
     recipes, gates = variables.get("COSMOS_RECIPES"), variables.get("COSMOS_GATES")
     mlflow_port = _port(variables.get("COSMOS_MLFLOW_PORT"), "COSMOS_MLFLOW_PORT")
     return Environment(
         home=home,
-        lake_root=Path(lake).absolute(),
+        lake_root=home / "lake" if url else Path(lake).absolute(),
+        lake_url=url,
         dagster_home=Path(variables.get("DAGSTER_HOME") or home / "dagster").absolute(),
         tracking_uri=tracking,
-        artifact_root=str(home / "mlflow" / "artifacts"),
+        artifact_root=f"{url}/{ARTIFACTS}" if url else str(home / "mlflow" / "artifacts"),
         # A database has no pages of its own: links lead to where `make dev` serves them.
         mlflow_url=variables.get("COSMOS_MLFLOW_URL") or (tracking if tracking.startswith("http") else f"http://{LOOPBACK}:{mlflow_port or MLFLOW_PORT}"),
         profile_name=profile or variables.get("COSMOS_PROFILE") or "nano",
@@ -146,7 +149,7 @@ def prepare(env: Environment) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
     os.environ.update(
         COSMOS_HOME=str(env.home),
-        COSMOS_LAKE=str(env.lake_root),
+        COSMOS_LAKE=env.lake_url or str(env.lake_root),
         DAGSTER_HOME=str(env.dagster_home),
         COSMOS_PROFILE=env.profile_name,
         MLFLOW_TRACKING_URI=env.tracking_uri,
@@ -163,7 +166,11 @@ def resources(env: Environment) -> dict[str, Any]:
 
     return {
         "lake": LakeResource(
-            root=str(env.lake_root), profile_name=env.profile_name, recipes_folder=str(env.recipes_folder or ""), gates_file=str(env.gates_file or "")
+            root=str(env.lake_root),
+            upstream=env.lake_url or "",
+            profile_name=env.profile_name,
+            recipes_folder=str(env.recipes_folder or ""),
+            gates_file=str(env.gates_file or ""),
         ),
         "tracking": TrackingResource(tracking_uri=_tracking_uri(env), artifact_root=env.artifact_root, ui_url=env.mlflow_url),
         "gpu": GpuResource(device_name=env.device, precision_name=env.precision),

@@ -19,6 +19,8 @@ class LakeResource(dg.ConfigurableResource):
 
     root: str
     profile_name: str
+    upstream: str = ""
+    """URL of the lake that `root` is a working copy of; empty where the lake is only there."""
     recipes_folder: str = ""
     """Folder with recipes beside the built-in ones; empty for none."""
     gates_file: str = ""
@@ -26,7 +28,7 @@ class LakeResource(dg.ConfigurableResource):
 
     @property
     def lake(self) -> Lake:
-        return Lake(self.root)
+        return Lake(self.root, self.upstream or None)
 
     @property
     def profile(self) -> Profile:

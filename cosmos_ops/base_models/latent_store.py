@@ -20,7 +20,10 @@ from safetensors import safe_open
 
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import file_sha256
-from cosmos_ops.lake import MANIFEST, Lake, Manifest, read_manifest, write_json
+from cosmos_ops.lake import MANIFEST, Lake, Manifest, read_manifest
+from cosmos_ops.store.folders import bring_file
+from cosmos_ops.store.notes import read_note, share, write_note
+from cosmos_ops.store.place import located
 from cosmos_ops.tensors import write_tensors
 
 DROPPED = "dropped"
@@ -64,7 +67,9 @@ class LatentStore:
             raise UserError(f"{what} is not among the latents of {self.folder}; encode the dataset version that holds it")
         path = self.folder / places[name]
         if path not in self._checked:
-            if not path.is_file() or file_sha256(path) != self._hashes[places[name]]:
+            if not path.is_file() and (place := located(path)) is not None:
+                bring_file(place, path, self._hashes[places[name]])
+            elif not path.is_file() or file_sha256(path) != self._hashes[places[name]]:
                 raise WorkFailed(f"{path} is missing or differs from its recorded hash; remove it and encode the latents again")
             self._checked.add(path)
         with safe_open(path, framework="pt") as file:
@@ -90,12 +95,13 @@ def stored_files(store: Path, stem: str) -> list[StoredFile]:
     for name in _file_names(stem):
         path = store / name
         try:
-            about = json.loads(path.with_suffix(".json").read_text())
+            about = json.loads(read_note(path.with_suffix(".json")))
         except FileNotFoundError:
             return found
         if about.get("store", store.name) != store.name:
             raise UserError(f"{path} was encoded under fingerprint {about['store']} and lies in the store of {store.name}; remove it and its .json")
-        if path.is_file() and path.stat().st_size == about["bytes"]:
+        # What is told upstream is there: its note was written after it.
+        if path.stat().st_size == about["bytes"] if path.is_file() else located(path) is not None:
             found.append(StoredFile(name, about["sha256"], tuple(about["names"])))
 
 
@@ -105,7 +111,8 @@ def save_tensors(store: Path, stem: str, tensors: dict[str, torch.Tensor], dtype
     path = store / next(name for name in _file_names(stem) if name not in taken)
     write_tensors(path, {key: tensor.to(dtype).cpu().contiguous() for key, tensor in sorted(tensors.items())})
     stored = StoredFile(str(path.relative_to(store)), file_sha256(path), tuple(sorted(tensors)))
-    write_json(path.with_suffix(".json"), {"sha256": stored.sha256, "names": stored.names, "bytes": path.stat().st_size, "store": store.name})
+    share(path)
+    write_note(path.with_suffix(".json"), {"sha256": stored.sha256, "names": stored.names, "bytes": path.stat().st_size, "store": store.name})
     return stored
 
 
@@ -120,7 +127,7 @@ def forget_if_files_are_gone(folder: Path) -> None:
     if manifest is None:
         return
     listed = {name for table in ("latents.parquet", "text.parquet") for name in pq.read_table(manifest.file(table), columns=["file"])["file"].to_pylist()}
-    if not all((folder.parent / name).is_file() for name in listed):
+    if located(folder) is None and not all((folder.parent / name).is_file() for name in listed):
         (folder / MANIFEST).unlink()
 
 

@@ -77,7 +77,7 @@ def build_leaderboard(
     key = digest([CODE_VERSION, dataset_version, evaluation_version, profile.name, list(inputs.items())])
 
     def write(folder: Path) -> Output:
-        tables = {name: read_scores(scores[name].path) for name in names}
+        tables = {name: read_scores(scores[name].whole()) for name in names}
         scoreboard = _scoreboard(tables, scores, generations)
         rows = _rows(scoreboard)
         write_json(folder / "scoreboard.json", scoreboard)

@@ -20,6 +20,7 @@ from cosmos_ops.evaluation.samples import Sample
 from cosmos_ops.hashing import file_sha256
 from cosmos_ops.lake import Lake, Manifest, atomic_write, write_json
 from cosmos_ops.profiles import Profile
+from cosmos_ops.store.notes import share
 from cosmos_ops.training.adapters import load_adapter
 from cosmos_ops.video.encode import encode_mp4
 
@@ -55,7 +56,7 @@ class Generation:
         started = time.perf_counter()
         self.model: WorldModel = load_world_model(profile.base_model, lake.models(), device, parts=("vae", "denoiser"))
         if adapter is not None:
-            load_adapter(self.model.denoiser, adapter.path)
+            load_adapter(self.model.denoiser, adapter.whole())
         if device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats(device)
         self.stages = {"load": time.perf_counter() - started, "sample": 0.0, "decode": 0.0, "encode": 0.0}
@@ -109,6 +110,7 @@ class Generation:
         # Last: a sample is whole when its note is there and its files are those of the note.
         files = {name: file_sha256(folder / name) for name in (video_name(sample), latents_name(sample))}
         write_json(folder / note_name(sample), {"seconds": round(sample_s + encoded - started, 4), "files": files})
+        share(*(folder / name for name in (*files, note_name(sample))))
 
 
 def safe_frames(checker: Any, frames: np.ndarray, prompt: str, name: str) -> np.ndarray:

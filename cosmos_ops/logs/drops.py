@@ -13,8 +13,11 @@ from cosmos_ops.lake import Lake, locked, write_json
 from cosmos_ops.logs import open_log
 from cosmos_ops.logs.fingerprint import Files, difference, fingerprint, scan
 from cosmos_ops.logs.known import Known, known_drops, remember
+from cosmos_ops.store.catalog import REGISTRATION, enter, withdraw
+from cosmos_ops.store.folders import bring_files, send_files
+from cosmos_ops.store.notes import brought, write_note, write_note_once
+from cosmos_ops.store.place import located
 
-REGISTRATION = "drop.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _COPY = "source"
 
@@ -49,21 +52,23 @@ def register_drop(lake: Lake, path: Path | str, name: str | None = None, copy: b
     _keep_apart(lake, source)
     name = checked_name(name) if name is not None else slug(source.name)
     with locked(lake.drops):
-        if (lake.drop(name) / REGISTRATION).is_file():
-            return _same_again(lake, load_drop(lake, name), source), False
+        if brought(lake.drop(name) / REGISTRATION).is_file():
+            drop = _same_again(lake, load_drop(lake, name), source)
+            enter(lake, name, asdict(drop), lambda known: None)  # where a kill came between registration and catalog
+            return drop, False
         new = _describe(source, name, allow_mixed)
         others = known_drops(lake, REGISTRATION, lambda other: _known(load_drop(lake, other)))
         _refuse_beside(new, others)
         if copy:
             new = _copy_in(lake, new)
-        _store(lake, new)
+        _store_new(lake, new)
         remember(lake, others)
         return new, True
 
 
 def load_drop(lake: Lake, name: str) -> Drop:
     """A registered drop. Raises `UserError` for a name that is not there or a damaged registration."""
-    path = lake.drop(checked_name(name)) / REGISTRATION
+    path = brought(lake.drop(checked_name(name)) / REGISTRATION)
     if not path.is_file():
         raise UserError(f"drop {name!r} is not in the lake; there are {', '.join(lake.drop_names()) or 'none'}")
     try:
@@ -78,6 +83,8 @@ def load_drop(lake: Lake, name: str) -> Drop:
 def check_unchanged(lake: Lake, drop: Drop) -> None:
     """Compare a drop's source with its registration; only files whose size or time differ are read. Raises `UserError` when it changed or is gone."""
     source = Path(drop.uri)
+    if drop.copied:
+        _bring_copy(lake, drop)
     if not source.exists():
         raise UserError(f"the source of drop {drop.name} is gone ({source}); put it back, or remove {lake.drop(drop.name)} and ingest it again")
     changes = difference(drop.files, scan(source, drop.files))
@@ -121,18 +128,37 @@ def _same_again(lake: Lake, drop: Drop, source: Path) -> Drop:
     moved = replace(drop, uri=str(source), files=files)
     if _is_staged(lake, source):  # it does not stay there
         moved = _copy_in(lake, moved)
-    _store(lake, moved)
+        write_note(lake.drop(drop.name) / REGISTRATION, _stored(lake, moved))
+    else:  # where a log lies is each machine's own knowledge
+        write_json(lake.drop(drop.name) / REGISTRATION, _stored(lake, moved))
     return moved
 
 
-def _store(lake: Lake, drop: Drop) -> None:
+def _store_new(lake: Lake, new: Drop) -> None:
+    """Write a registration and the catalog's entry. Raises `UserError` where another machine was faster with other content, or with this under another name."""
+    path = lake.drop(new.name) / REGISTRATION
+    if not write_note_once(path, _stored(lake, new)):
+        theirs = load_drop(lake, new.name)
+        if theirs.fingerprint != new.fingerprint:
+            raise UserError(f"drop {new.name} was registered with other content by another machine just now; {_remedy(lake, new.name)}")
+        write_json(path, _stored(lake, new))
+    try:
+        enter(
+            lake, new.name, asdict(new), lambda known: _refuse_beside(new, [Known(name, facts["fingerprint"], facts["robot"]) for name, facts in known.items()])
+        )
+    except UserError:
+        withdraw(lake, new.name)
+        raise
+
+
+def _stored(lake: Lake, drop: Drop) -> dict:
     uri = str(Path(drop.uri).relative_to(lake.drop(drop.name).resolve())) if drop.copied else drop.uri
-    write_json(lake.drop(drop.name) / REGISTRATION, asdict(drop) | {"uri": uri})
+    return asdict(drop) | {"uri": uri}
 
 
 def _remedy(lake: Lake, name: str) -> str:
-    stem = re.sub(r"-\d+$", "", name)
-    free = next(f"{stem}-{number}" for number in range(2, 1_000_000) if not lake.drop(f"{stem}-{number}").exists())
+    stem, taken = re.sub(r"-\d+$", "", name), set(lake.drop_names())
+    free = next(f"{stem}-{number}" for number in range(2, 1_000_000) if f"{stem}-{number}" not in taken and not lake.drop(f"{stem}-{number}").exists())
     return f"restore it or ingest it under a new name: --drop {free}"
 
 
@@ -182,5 +208,22 @@ def _copy_in(lake: Lake, drop: Drop) -> Drop:
         raise UserError(f"{source} changed while it was copied ({difference(drop.files, copied)}); try again when it is at rest")
     shutil.rmtree(folder / _COPY, ignore_errors=True)
     work.rename(folder / _COPY)
+    if (place := located(folder / _COPY)) is not None:
+        send_files(place, folder / _COPY, _hashes(copied))
     uri = folder.resolve() / _COPY / (source.name if source.is_file() else "")
     return replace(drop, uri=str(uri), files=copied, copied=True)
+
+
+def _bring_copy(lake: Lake, drop: Drop) -> None:
+    """Bring a copied drop's files that are not on this machine, with the times that its registration has of them."""
+    folder = lake.drop(drop.name) / _COPY
+    if (place := located(folder)) is None:
+        return
+    missing = {name: sha256 for name, sha256 in _hashes(drop.files).items() if not (folder / name).exists()}
+    bring_files(place, folder, missing)
+    for name in missing:
+        os.utime(folder / name, ns=(drop.files[name][1], drop.files[name][1]))
+
+
+def _hashes(files: Files) -> dict[str, str]:
+    return {name: sha256 for name, (_, _, sha256) in files.items()}

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 
 from cosmos_ops.lake import Lake, write_json
+from cosmos_ops.store.catalog import read_catalog
+from cosmos_ops.store.place import located
 
 _CACHE = ".known.json"
 
@@ -26,6 +28,8 @@ class Known:
 
 def known_drops(lake: Lake, registration: str, load: Callable[[str], Known]) -> list[Known]:
     """Every registered drop by name; `load` is asked for those that are new or whose `registration` file changed."""
+    if located(lake.drops) is not None:
+        return [Known(name, facts["fingerprint"], facts["robot"]) for name, facts in sorted(read_catalog(lake).items())]
     before, now = _read(lake), []
     for name in lake.drop_names():
         stat = (lake.drop(name) / registration).stat()
@@ -38,8 +42,9 @@ def known_drops(lake: Lake, registration: str, load: Callable[[str], Known]) -> 
 
 
 def remember(lake: Lake, known: list[Known]) -> None:
-    """Keep what `known_drops` found, for the next time."""
-    write_json(lake.drops / _CACHE, [astuple(drop) for drop in known])
+    """Keep what `known_drops` found, for the next time; with an upstream the catalog is kept instead."""
+    if located(lake.drops) is None:
+        write_json(lake.drops / _CACHE, [astuple(drop) for drop in known])
 
 
 def _read(lake: Lake) -> dict[str, Known]:

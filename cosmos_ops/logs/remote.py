@@ -20,6 +20,7 @@ from cosmos_ops.logs.drops import REGISTRATION, Drop, checked_name, load_drop, r
 from cosmos_ops.logs.remote_files import RemoteFile, RemoteLog, is_remote, list_remote
 from cosmos_ops.logs.remote_system import Unreachable, read_from
 from cosmos_ops.progress import Progress, silent
+from cosmos_ops.store.notes import brought, write_note
 
 ORIGIN = "origin.json"
 """Beside a drop's registration: the URL it came from, and a fingerprint of what lay there."""
@@ -52,7 +53,7 @@ def register_remote(lake: Lake, url: str, name: str | None = None, allow_mixed: 
     name = checked_name(name) if name is not None else slug(url.rstrip("/").rpartition("/")[2])
     log = _listed(url)
     origin = lake.drop(name) / ORIGIN
-    if (lake.drop(name) / REGISTRATION).is_file() and log.can_tell and _stored(origin).get("fingerprint") == log.fingerprint:
+    if brought(lake.drop(name) / REGISTRATION).is_file() and log.can_tell and _stored(brought(origin)).get("fingerprint") == log.fingerprint:
         return load_drop(lake, name), False
     folder = lake.staging / digest(url)
     with locked(folder):
@@ -61,7 +62,7 @@ def register_remote(lake: Lake, url: str, name: str | None = None, allow_mixed: 
             drop, new = register_drop(lake, here, name, copy=True, allow_mixed=allow_mixed)
         except UserError as error:
             raise UserError(str(error).replace(str(here.resolve()), url)) from None
-        write_json(origin, {"url": url, "fingerprint": log.fingerprint})
+        write_note(origin, {"url": url, "fingerprint": log.fingerprint})
         shutil.rmtree(folder)
     return drop, new
 

@@ -51,7 +51,10 @@ def asking(url: str) -> Iterator[None]:
         raise UserError(f"{url} may not be read ({_reason(error)}); check the credentials that its protocol's package uses") from None
     except ImportError as error:
         raise UserError(f"{url} needs a package that is not installed: {_reason(error)}") from None
-    except Exception as error:  # each protocol's package has failures of its own, most of them of the network
+    except Exception as error:
+        if type(error).__name__ == "NoCredentialsError":
+            raise UserError(f"{url} needs credentials ({_reason(error)}); set those that its protocol's package reads, AWS_ACCESS_KEY_ID and so on") from None
+        # Each protocol's package has failures of its own, most of them of the network.
         raise Unreachable(_reason(error)) from None
 
 

@@ -8,12 +8,13 @@ from mlflow import MlflowClient
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.hashing import canonical_json
-from cosmos_ops.lake import Lake, locked, write_json
+from cosmos_ops.lake import Lake
 from cosmos_ops.registry import names
 from cosmos_ops.registry.connection import talking_to
 from cosmos_ops.registry.tracking import Tracking
 from cosmos_ops.registry.usage import lineage_of_episode
 from cosmos_ops.shards.exclusions import read_forgotten
+from cosmos_ops.store.notes import brought, update_pointer, write_note
 
 _TAG_CHARACTERS = 5000
 
@@ -29,17 +30,13 @@ def forget_episode(lake: Lake, tracking: Tracking, episode_id: str, reason: str)
         raise UserError("an episode is forgotten for a reason, which is recorded: say it with --reason TEXT")
     used = lineage_of_episode(lake, tracking, episode_id)
     path = lake.root / "forgotten.json"
-    with locked(path):
-        forgotten = read_forgotten(lake)
-        unchanged = episode_id in forgotten
-        if not unchanged:
-            # First, so that no dataset version holds the episode from here on, whatever happens to the marks.
-            write_json(path, forgotten | {episode_id: reason.strip()})
-        forgotten = read_forgotten(lake)
+    unchanged = episode_id in read_forgotten(lake)
+    # First, so that no dataset version holds the episode from here on, whatever happens to the marks.
+    forgotten = update_pointer(path, lambda stored: {episode_id: reason.strip()} | (stored or {}))
     told = used | {"forgotten": forgotten[episode_id], "reason": forgotten[episode_id], "unchanged": unchanged}
     record = lake.root / "forgotten" / f"{episode_id}.json"
-    if not record.is_file():
-        write_json(record, told | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
+    if not brought(record).is_file():
+        write_note(record, told | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
     with talking_to(tracking.tracking_uri):
         for adapter in used["adapters"]:
             _mark(tracking.client, adapter, episode_id)

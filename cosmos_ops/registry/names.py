@@ -6,6 +6,7 @@ import re
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake
 from cosmos_ops.profiles import Profile
+from cosmos_ops.store.notes import read_note
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -64,7 +65,7 @@ def drop_facts(lake: Lake, name: str) -> dict:
     """What was registered of a drop: `robot`, `licence`, `uri` and more. Raises `UserError` where it is not registered."""
     path = lake.drop(name) / "drop.json"
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_note(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: registration of drop {name!r} is not readable ({error}); ingest the drop again") from None
 

@@ -21,6 +21,7 @@ from cosmos_ops.registry.dataset_check import check_dataset
 from cosmos_ops.registry.tracking import Tracking
 from cosmos_ops.registry.versions import Adapter, resolve
 from cosmos_ops.settings import build
+from cosmos_ops.store.notes import brought
 from cosmos_ops.training.config import TrainingConfig, read_config
 from cosmos_ops.training.run import prepare_training
 
@@ -82,7 +83,7 @@ def _config(lake: Lake, profile: Profile, found: Adapter, first: Manifest | None
 
     key = found.tags[names.ADAPTER_KEY]
     written = lake.adapter(key).parent / f"{key}.training.json"
-    config = read_config(written) if written.is_file() else None
+    config = read_config(written) if brought(written).is_file() else None
     if config is None and first is None:
         raise UserError(f"how adapter {key} was trained is lost: {written} is gone, and so is {MANIFEST} in MLflow run {found.run_id}; restore either")
     on_gpu = config.device.startswith("cuda") if config else not first.meta["device"].startswith("cpu")
@@ -127,7 +128,7 @@ def _scores(lake: Lake, profile: Profile, found: Adapter, made: Manifest, latent
     if not recorded or evaluation_set is None:
         return None
     videos = generate(lake, profile, evaluation_set, latents, "reproduction", made, device, progress)
-    again = {name: to_json(value) for name, value in estimates(read_scores(score(lake, profile, videos, evaluation_set, latents, progress).path)).items()}
+    again = {name: to_json(value) for name, value in estimates(read_scores(score(lake, profile, videos, evaluation_set, latents, progress).whole())).items()}
     told = {}
     for metric, entry in recorded.items():
         if entry and entry.get("low") is not None and again.get(metric, {}).get("mean") is not None:

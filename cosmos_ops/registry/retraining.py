@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from cosmos_ops.heads import Heads
-from cosmos_ops.lake import Lake, read_manifest
+from cosmos_ops.lake import Lake, brought_file, read_manifest
 from cosmos_ops.profiles import Profile
 from cosmos_ops.shards.exclusions import read_forgotten
 from cosmos_ops.shards.validated import validated_drops
@@ -50,5 +50,5 @@ def new_training_episodes(lake: Lake, profile: Profile) -> tuple[int, str | None
 
 
 def _train_episodes(table_path) -> set[str]:
-    rows = pq.read_table(table_path, columns=["episode_id", "split"]).to_pylist()
+    rows = pq.read_table(brought_file(table_path), columns=["episode_id", "split"]).to_pylist()
     return {row["episode_id"] for row in rows if row["split"] == "train"}

@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.hashing import digest
-from cosmos_ops.lake import Lake, locked, write_json
+from cosmos_ops.lake import Lake
 from cosmos_ops.shards.likeness import BITS, nearest_copies
 from cosmos_ops.shards.splits import TRAIN
+from cosmos_ops.store.notes import read_pointer, update_pointer
 
 FORGOTTEN, OVER_CAP = "forgotten", "over_cap"
 DUPLICATE_EPISODE, DUPLICATE_CLIP, NEAR_DUPLICATE = "duplicate_episode", "duplicate_clip", "near_duplicate"
@@ -83,9 +84,8 @@ def read_forgotten(lake: Lake) -> dict[str, str]:
     """Episode id -> reason, from the optional `forgotten.json` at the lake's root. Raises `UserError` where it is not such a mapping."""
     path = lake.root / "forgotten.json"
     try:
-        stored = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
+        text = read_pointer(path)
+        stored = json.loads(text) if text is not None else {}
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable as JSON ({error}); it maps episode ids to reasons") from None
     if not isinstance(stored, dict) or not all(isinstance(reason, str) for reason in stored.values()):
@@ -100,12 +100,12 @@ def drop_order(lake: Lake, drops: Iterable[str]) -> list[str]:
     name alone, replace training clips of the champion by held-out ones.
     """
     path: Path = lake.root / "datasets" / "drop-order.json"
-    with locked(path):
-        known = json.loads(path.read_text()) if path.is_file() else []
-        new = sorted(set(drops) - set(known))
-        if new:
-            known = known + new
-            write_json(path, known)
+
+    def longer(stored: list[str] | None) -> list[str] | None:
+        new = sorted(set(drops) - set(stored or []))
+        return [*(stored or []), *new] if new else stored
+
+    known = update_pointer(path, longer) or []
     return sorted(set(drops), key=known.index)
 
 

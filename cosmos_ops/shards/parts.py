@@ -9,13 +9,13 @@ from cosmos_ops.lake import write_json
 
 def write_part(folder: Path, shard: str, rows: list[dict]) -> None:
     """Store the index rows of a tar that is whole. Comes after the tar: a kill between the two makes the tar again."""
-    write_json(_path(folder, shard), rows)
+    write_json(part_path(folder, shard), rows)
 
 
 def read_part(folder: Path, shard: str) -> list[dict] | None:
     """Index rows of a whole tar; None where the tar or its rows are missing, damaged, or not of one another."""
     try:
-        rows = json.loads(_path(folder, shard).read_text())
+        rows = json.loads(part_path(folder, shard).read_text())
         if rows and file_sha256(folder / shard) == rows[0]["shard_sha256"]:
             return rows
     except (OSError, ValueError, LookupError, TypeError):
@@ -23,5 +23,6 @@ def read_part(folder: Path, shard: str) -> list[dict] | None:
     return None
 
 
-def _path(folder: Path, shard: str) -> Path:
+def part_path(folder: Path, shard: str) -> Path:
+    """Where the rows of a whole tar lie."""
     return folder / f".{shard}.json"

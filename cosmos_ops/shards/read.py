@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from cosmos_ops.errors import UserError, WorkFailed
-from cosmos_ops.lake import Lake
+from cosmos_ops.lake import Lake, brought_file
 from cosmos_ops.shards.decode import decode_clip
 from cosmos_ops.shards.tar import Extent, Sample, read_extent
 
@@ -103,13 +103,13 @@ def _inside(lake: Lake, shard_path: str) -> Path:
     path = (lake.root / shard_path).resolve()
     if not path.is_relative_to(lake.root.resolve()):
         raise UserError(f"{shard_path} leads out of the lake {lake.root}; use the samples table of this lake")
-    if not path.is_file():
+    if not brought_file(path).is_file():
         raise UserError(f"{shard_path} is not in the lake {lake.root}; ingest its drop again")
     return path
 
 
 def _located(path: Path) -> dict[str, dict]:
-    index = path.parent / _INDEX
+    index = brought_file(path.parent / _INDEX)
     try:
         return _index(index, index.stat().st_mtime_ns).get(path.name, {})
     except OSError as error:

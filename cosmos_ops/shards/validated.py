@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from cosmos_ops.lake import Lake, read_manifest, write_json
+from cosmos_ops.lake import Lake, read_manifest
+from cosmos_ops.store.notes import read_note, write_note
 
 TABLES = ("episodes", "cameras", "clips", "captions", "shards")
 """Checked tables of the data half, in graph order."""
@@ -15,7 +16,7 @@ STAGE_OF = {"cameras": "quality"}
 def read_outcomes(lake: Lake, drop: str, fingerprint: str, table: str, data_version: str) -> list[dict[str, Any]] | None:
     """Stored outcomes of a table's check, or None where this version of the table was not checked."""
     try:
-        stored = json.loads(_path(lake, drop, fingerprint, table).read_text())
+        stored = json.loads(read_note(_path(lake, drop, fingerprint, table)))
     except FileNotFoundError:
         return None
     return stored["outcomes"] if stored["data_version"] == data_version else None
@@ -23,7 +24,7 @@ def read_outcomes(lake: Lake, drop: str, fingerprint: str, table: str, data_vers
 
 def write_outcomes(lake: Lake, drop: str, fingerprint: str, table: str, data_version: str, outcomes: list[dict[str, Any]]) -> None:
     """Store a check's outcomes for one version of a table."""
-    write_json(_path(lake, drop, fingerprint, table), {"data_version": data_version, "outcomes": outcomes})
+    write_note(_path(lake, drop, fingerprint, table), {"data_version": data_version, "outcomes": outcomes})
 
 
 def passed(outcomes: list[dict[str, Any]]) -> bool:

@@ -18,11 +18,12 @@ from cosmos_ops.lake import Lake, Manifest, Output, atomic_write, require_manife
 from cosmos_ops.logs.drops import Drop, check_unchanged, load_drop
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
-from cosmos_ops.shards.parts import read_part, write_part
+from cosmos_ops.shards.parts import part_path, read_part, write_part
 from cosmos_ops.shards.strip import write_strip
 from cosmos_ops.shards.tar import Extent, Sample, extent_hashes, write_tar
 from cosmos_ops.shards.transcode import EncodedClip
 from cosmos_ops.shards.work import Run, transcode_runs
+from cosmos_ops.store.notes import share
 from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.encode import encoder_build
 
@@ -110,6 +111,7 @@ def _write_shard(folder: Path, shard: str, pairs: list[tuple[dict, EncodedClip]]
         sha256, samples = file_sha256(part), extent_hashes(part, extents)
     rows = [_row(*pair, shard, sha256, extent, sample) for pair, extent, sample in zip(pairs, extents, samples, strict=True)]
     write_part(folder, shard, rows)
+    share(folder / shard, part_path(folder, shard))
     return rows
 
 

@@ -10,7 +10,7 @@ import torch
 
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.hashing import digest
-from cosmos_ops.lake import Lake
+from cosmos_ops.lake import Lake, brought_file
 from cosmos_ops.recipes import Recipe
 from cosmos_ops.training.objective import Draw, derived_seed, draw
 
@@ -86,7 +86,7 @@ class Order:
 
 def read_samples(lake: Lake, dataset_version: str, max_train_clips: int | None = None, max_validation_clips: int | None = None) -> Samples:
     """The train and validation clips of a dataset version, sorted by id; where there are more than wanted, chosen by hash of the id."""
-    path = lake.dataset(dataset_version) / "samples.parquet"
+    path = brought_file(lake.dataset(dataset_version) / "samples.parquet")
     try:
         rows = pq.read_table(path, columns=["clip_id", "caption", "split"]).to_pylist()
     except FileNotFoundError:

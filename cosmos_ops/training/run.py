@@ -7,9 +7,10 @@ from pathlib import Path
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.hashing import digest
-from cosmos_ops.lake import Lake, Manifest, read_manifest, require_manifest, write_json
+from cosmos_ops.lake import Lake, Manifest, read_manifest, require_manifest
 from cosmos_ops.profiles import Profile
 from cosmos_ops.recipes import Recipe, recipe_hash
+from cosmos_ops.store.notes import write_note
 from cosmos_ops.training.config import PRECISIONS, TrainingConfig, config_to_json, read_config
 
 CODE_VERSION = "3"
@@ -70,7 +71,7 @@ def prepare_training(
     output = lake.adapter(key)
     path = output.parent / f"{key}.training.json"
     if not path.is_file() or read_config(path) != config:
-        write_json(path, config_to_json(config))
+        write_note(path, config_to_json(config))
     return TrainingJob(key, path, output, (sys.executable, "-m", "cosmos_ops.training", "--config", str(path.absolute())))
 
 

@@ -221,7 +221,6 @@ def test_a_log_larger_than_the_disk_is_refused_before_it_is_brought(tmp_path, dr
 @pytest.mark.parametrize(
     ("url", "kind", "what"),
     [
-        ("s3://bucket/drop", UserError, "needs the package s3fs"),
         ("gs://bucket/drop", UserError, "needs the package gcsfs"),
         ("nonsense://bucket/drop", UserError, "no URL that can be read"),
         ("file:///nowhere/at/all", UserError, "does not exist"),

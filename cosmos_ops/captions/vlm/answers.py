@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cosmos_ops.chat.endpoint import Answer
 from cosmos_ops.hashing import digest
-from cosmos_ops.lake import Lake, write_json
+from cosmos_ops.lake import Lake
+from cosmos_ops.store.notes import read_note, write_note
 
 
 class Answers:
@@ -18,14 +19,14 @@ class Answers:
     def read(self, key: str) -> Answer | None:
         """The answer under a key; None where there is none that can be read."""
         try:
-            stored = json.loads(self._path(key).read_text())
+            stored = json.loads(read_note(self._path(key)))
             answer = Answer(stored["text"], stored["prompt_tokens"], stored["answer_tokens"])
         except (OSError, ValueError, LookupError, TypeError):
             return None
         return answer if isinstance(answer.text, str) and answer.text else None
 
     def write(self, key: str, answer: Answer) -> None:
-        write_json(self._path(key), asdict(answer))
+        write_note(self._path(key), asdict(answer))
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.json"

@@ -14,9 +14,9 @@ from cosmos_ops.evaluation.judge.questions import question, rubrics_version
 from cosmos_ops.evaluation.judge.replies import parse_score
 from cosmos_ops.evaluation.served import Served, Task, Values
 from cosmos_ops.hashing import digest
-from cosmos_ops.lake import write_json
 from cosmos_ops.profiles import JudgeSettings
 from cosmos_ops.progress import Progress
+from cosmos_ops.store.notes import read_note, write_note
 
 
 class Judge:
@@ -86,14 +86,14 @@ def _answered(asker: Asker, folder: Path, request: dict[str, Any]) -> tuple[str 
     """A reply, and whether it had been given before; None for a refusal."""
     path = folder / f"{digest(request, 32)}.json"
     try:
-        return json.loads(path.read_text())["text"], True
+        return json.loads(read_note(path))["text"], True
     except (OSError, ValueError, LookupError, TypeError):
         pass  # not asked yet, or the file was damaged: asked again
     try:
         text = asker.ask(request).text
     except NoAnswer:
         text = None
-    write_json(path, {"text": text})
+    write_note(path, {"text": text})
     return text, False
 
 

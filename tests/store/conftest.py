@@ -1,0 +1,102 @@
+"""One S3 server for all of these tests, a bucket for each, and homes that share a lake in it as machines would."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.fixtures.lerobot_factory import write_lerobot
+from tests.fixtures.object_store import ObjectStore, object_store
+
+pytest.importorskip("s3fs", reason="pip install -e '.[s3,dev]'")
+pytest.importorskip("moto", reason="pip install -e '.[s3,dev]'")
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A `COSMOS_HOME`, the lake that its `COSMOS_LAKE` names, and the command line."""
+
+    home: Path
+    lake_url: str
+    profile: Path
+    store: ObjectStore
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COSMOS_", "DAGSTER_", "MLFLOW_", "AWS_"))}
+        own = {"COSMOS_HOME": str(self.home), "COSMOS_PROFILE": str(self.profile), "COSMOS_LAKE": self.lake_url, "PYTHONPATH": str(ROOT)}
+        return {**kept, **self.store.environment, **{name: value for name, value in own.items() if value}}
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "pipelines", *arguments]
+        return subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "pipelines", *arguments]
+        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, f"exit {done.returncode}, expected {code}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr[-4000:]
+        return done
+
+    def json(self, *arguments: str) -> dict:
+        return json.loads(self.run(*arguments, "--json").stdout.strip().splitlines()[-1])
+
+    @property
+    def lake(self) -> Path:
+        return self.home / "lake"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ObjectStore]:
+    with object_store() as made:
+        yield made
+
+
+@pytest.fixture
+def store(server, monkeypatch) -> Iterator[ObjectStore]:
+    """The store, for this process too, without faults and with its counts at zero."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    server.mend()
+    server.counts()
+    yield server
+    server.mend()
+
+
+@pytest.fixture
+def lake_url(store) -> str:
+    return f"s3://{store.bucket()}/lake"
+
+
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory) -> Path:
+    """nano with as little work as makes sense: 9 frames, 4 updates, two clips a shard so that there are several."""
+    settings = yaml.safe_load((ROOT / "cosmos_ops/profiles/nano.yaml").read_text())
+    settings["name"] = "tiny"
+    settings["clip"] |= {"frames": 9, "height": 32, "width": 48, "max_windows_per_episode": 2}
+    settings["generation"] |= {"steps": 2, "batch": 4}
+    settings["evaluation"] |= {"max_clips": 4}
+    settings["shards"] = settings.get("shards", {}) | {"clips_per_shard": 4}
+    settings["training"]["overrides"] |= {"steps": 4, "validate_every": 2, "checkpoint_minutes": 0.0}
+    path = tmp_path_factory.mktemp("profile") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture
+def machine(tmp_path, lake_url, profile, store) -> Callable[[str], Machine]:
+    """Makes machines, by name, that share one lake."""
+    return lambda name: Machine(tmp_path / name, lake_url, profile, store)
+
+
+@pytest.fixture
+def log(tmp_path) -> Path:
+    return write_lerobot(tmp_path / "monday", episodes=6, frames=24)
