@@ -6,6 +6,7 @@ receiver did not get goes out with the next command.
 
 import hashlib
 import hmac
+import http.client
 import json
 import time
 import urllib.error
@@ -41,32 +42,41 @@ class Webhook:
     """Before the second try, doubled for each further one."""
 
     def __post_init__(self):
-        if urlparse(self.url).scheme not in ("http", "https"):
-            raise UserError(f"webhook {self.url!r} is no http:// or https:// address")
+        # What is wrong is not shown: paths and logins of webhooks are secrets.
+        if not self.url.startswith(("http://", "https://")) or not (self.url.isascii() and self.url.isprintable()) or " " in self.url:
+            raise UserError("the webhook is no http:// or https:// address; give it whole, as the chat service shows it")
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_Stay)
 
 
 def post(webhook: Webhook, event: str, text: str, facts: dict[str, Any]) -> None:
     """POST {`event`, `text`, ...facts}; `text` is one line for people, under the key that chat services read.
 
-    Raises `WorkFailed` when no try is answered with 2xx; an answer of 4xx is final.
+    Raises `WorkFailed` when no try is answered with 2xx; an answer of 3xx or 4xx is final: a POST that is sent on arrives without its body.
     """
     body = canonical_json({"event": event, "text": text, **facts}).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "cosmos-ops"}
     if webhook.secret:
         headers[SIGNATURE_HEADER] = f"sha256={hmac.new(webhook.secret.encode(), body, hashlib.sha256).hexdigest()}"
-    host = urlparse(webhook.url).netloc.rsplit("@", 1)[-1]  # paths and logins of webhooks are secrets
+    host = urlparse(webhook.url).netloc.rsplit("@", 1)[-1]
     said = ""
     for number in range(webhook.tries):
         if number:
             time.sleep(webhook.wait_s * 2 ** (number - 1))
         try:
-            urllib.request.urlopen(urllib.request.Request(webhook.url, body, headers), timeout=webhook.timeout_s).close()
+            _OPENER.open(urllib.request.Request(webhook.url, body, headers), timeout=webhook.timeout_s).close()
             return
         except urllib.error.HTTPError as error:
             said = f"answered {error.code}"
-            if 400 <= error.code < 500 and error.code != 429:
+            if 300 <= error.code < 500 and error.code != 429:
                 break
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             said = f"does not answer ({getattr(error, 'reason', error)})"
     raise WorkFailed(f"the webhook at {host} {said}; notice {event!r} was not delivered")
 
@@ -81,12 +91,18 @@ def tell_moves(tracking: Tracking, model: str, webhook: Webhook) -> int:
             return 0
         entries = read_history(client, model)
         told = client.get_registered_model(model).tags.get(TOLD)
-        new = [entry for entry in entries if entry["time"] > told] if told else entries[-1:]
+        new = _after(entries, told) if told else entries[-1:]
         for entry in new:
             facts = _facts(client, model, entries, entry)
             post(webhook, "champion_moved", facts.pop("text"), facts)
             client.set_registered_model_tag(model, TOLD, entry["time"])
     return len(new)
+
+
+def _after(entries: list[dict[str, Any]], told: str) -> list[dict[str, Any]]:
+    """What follows the entry of a time. The order is the history's own: a clock may have been set back since."""
+    places = [place for place, entry in enumerate(entries) if entry["time"] == told]
+    return entries[places[-1] + 1 :] if places else [entry for entry in entries if entry["time"] > told]
 
 
 def _facts(client: MlflowClient, model: str, entries: list[dict[str, Any]], entry: dict[str, Any]) -> dict[str, Any]:
