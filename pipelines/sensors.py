@@ -20,24 +20,24 @@ NEW_EPISODES = 20
     description="A complete drop in the lake's landing folder is registered and ingested",
 )
 def new_drops(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """A drop is complete when its files did not change between two looks, or when it holds a file named `_SUCCESS`."""
-    from cosmos_ops.logs.drops import load_drop, register_drop
+    """A drop, a folder or one file, is complete when it did not change between two looks, or when the folder holds a file named `_SUCCESS`."""
+    from cosmos_ops.logs.drops import load_drop, register_drop, slug
 
     lake = environment().lake
     seen: dict[str, list] = json.loads(context.cursor) if context.cursor else {}
     known = set(lake.drop_names())
     looked, requests, refused = {}, [], []
-    for folder in sorted(path for path in lake.landing.glob("*") if path.is_dir() and not path.name.startswith(".")):
-        looked[folder.name] = state = _state(folder)
-        complete = (folder / "_SUCCESS").is_file() or seen.get(folder.name) == state
+    for source in sorted(path for path in lake.landing.glob("*") if not path.name.startswith(".")):
+        looked[source.name] = state = _state(source)
+        complete = (source / "_SUCCESS").is_file() or seen.get(source.name) == state
         if not complete:
             continue
-        if folder.name in known:
-            # A look costs the size and time of each file; content is read only where those differ.
-            refused += _changed(lake, folder) if seen.get(folder.name) != state else []
-            continue
         try:
-            drop, _ = register_drop(lake, folder)
+            if slug(source.name) in known:
+                # A look costs the size and time of each file; content is read only where those differ.
+                refused += _changed(lake, source) if seen.get(source.name) != state else []
+                continue
+            drop, _ = register_drop(lake, source)
         except UserError as error:
             refused.append(str(error))
             continue
@@ -88,18 +88,18 @@ def retraining(env: Environment):
     return decide_retraining(env.lake, env.profile, NEW_EPISODES)
 
 
-def _changed(lake, folder) -> list[str]:
-    """What is said of a folder whose drop is in the lake: nothing, or that it changed since."""
+def _changed(lake, source) -> list[str]:
+    """What is said of a source whose drop is in the lake: nothing, or that it changed since."""
     from cosmos_ops.logs.drops import register_drop
 
     try:
-        register_drop(lake, folder)
+        register_drop(lake, source)
     except UserError as error:
         return [str(error)]
     return []
 
 
-def _state(folder) -> list:
-    """Number, total size and newest change of a folder's files: what must stand still before a drop counts as complete."""
-    stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
+def _state(source) -> list:
+    """Number, total size and newest change of a source's files: what must stand still before a drop counts as complete."""
+    stats = [path.stat() for path in (source.rglob("*") if source.is_dir() else [source]) if path.is_file()]
     return [len(stats), sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from tests.fixtures.hdf5_factory import write_aloha
 from tests.fixtures.lerobot_factory import write_lerobot
 from tests.fixtures.servers import ROOT, make_dev, post_json
 from tests.fixtures.webhook_receiver import receiving
@@ -58,6 +59,20 @@ def test_a_marker_file_saves_the_second_look(instance, home):
     folder = write_lerobot(home.lake / "landing" / "wednesday", episodes=5, frames=24)
     (folder / "_SUCCESS").touch()
     assert [request.partition_key for request in tick(instance).run_requests] == ["wednesday"]
+
+
+def test_a_single_file_is_a_drop_when_it_stands_still(instance, home):
+    landing = home.lake / "landing"
+    landing.mkdir(parents=True)
+    write_aloha(landing / "Night Shift.hdf5")
+    context = dg.build_sensor_context(instance=instance)
+    from pipelines.sensors import new_drops
+
+    assert isinstance(new_drops(context), dg.SkipReason)
+    found = tick(instance, context.cursor)
+    assert [request.partition_key for request in found.run_requests] == ["night-shift.hdf5"]
+    instance.add_dynamic_partitions("drops", ["night-shift.hdf5"])
+    assert "no new complete drop" in tick(instance, found.cursor).skip_message, "known by the name that was made of the file's"
 
 
 def test_what_is_no_log_is_refused_with_the_reason_and_does_not_stop_others(instance, home):
