@@ -23,6 +23,8 @@ MOST_ANSWER_BYTES = 4 << 20
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
 """States that may pass by themselves."""
 _THINKING = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]?(?=\s)|(?<!\d)[.!?][\"')\]]?$")
+"""Not the point of a decimal, also where the text is cut behind it."""
 _TAGS = re.compile(r"^\s*<answer>(.*?)(</answer>)?\s*$", re.DOTALL)
 
 
@@ -87,6 +89,8 @@ class Endpoint:
         try:
             connection.connect()
             sockets.append(connection.sock)  # the connection lets go of it as soon as the answer's head is there
+            if late.is_set():  # finding the name took the time; nobody would end what comes now
+                raise TimeoutError
             connection.request("POST", f"{parts.path.rstrip('/')}/chat/completions", json.dumps(request), self._headers())
             response = connection.getresponse()
             content = response.read(MOST_ANSWER_BYTES + 1)
@@ -147,10 +151,10 @@ def _read(content: bytes, setting: str) -> Answer:
     if isinstance(text, list):  # parts, as some servers write it
         text = " ".join(part["text"] for part in text if isinstance(part, dict) and isinstance(part.get("text"), str))
     text = _bare(text) if isinstance(text, str) else ""
-    if refusal or ending == "content_filter" or is_refusal(text):
+    if refusal or ending == "content_filter" or (is_refusal(text) and not text.startswith("{")):  # a judge's reply in JSON may say what it "cannot see"
         raise NoAnswer("the model refuses", True, tokens=tokens, refusal=True)
     if ending == "length":
-        text = text[: max(text.rfind(". "), text.rfind("! "), text.rstrip().rfind(".")) + 1]
+        text = text[: max((match.end() for match in _SENTENCE_END.finditer(text)), default=0)]
         if not text:
             raise NoAnswer(f"the answer was cut before a sentence ended; raise {setting}.answer_tokens", False, tokens=tokens, silence=True)
     if not text:
