@@ -74,7 +74,8 @@ def bring(log: RemoteLog, folder: Path, progress: Progress = silent, pause_s: fl
     """
     _clear_stale(log, folder)
     wanted = [file for file in log.files if not (folder / _LOG / file.name).exists()]
-    missing = sum(file.size_bytes or 0 for file in wanted)
+    here_bytes = sum(part.stat().st_size for part in (folder / _PARTS).glob("*"))
+    missing = sum(file.size_bytes or 0 for file in wanted) - here_bytes
     free = shutil.disk_usage(folder).free
     if missing > free - _SPARE_BYTES:
         raise UserError(f"{log.url} needs {missing / 1e9:.1f} GB, {free / 1e9:.1f} GB are free at {folder}; make room and try again")
@@ -151,10 +152,13 @@ def _clear_stale(log: RemoteLog, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     now = {file.name: [file.size_bytes, file.mark] for file in log.files}
     before = _stored(folder / _LISTING)
-    for path in sorted((folder / _LOG).rglob("*")) if (folder / _LOG).exists() else ():
+    # From the deepest up: a folder that is empty by then may be in the place of a file.
+    for path in sorted((folder / _LOG).rglob("*"), reverse=True) if (folder / _LOG).exists() else ():
         name = path.relative_to(folder / _LOG).as_posix()
         if path.is_file() and (name not in now or before.get(name) != now[name]):
             path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
     for part in (folder / _PARTS).glob("*"):
         if part.name not in {digest(name, 32) for name in now if before.get(name) == now[name]}:
             part.unlink()

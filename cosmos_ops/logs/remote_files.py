@@ -110,7 +110,9 @@ def _one_file(url: str, system, root: str) -> RemoteLog:
     name = unquote(PurePosixPath(root).name) if url.startswith(WEB) else PurePosixPath(root).name
     beside = f"{root}.{NAME}"
     places = [(name, root), *([(f"{name}.{NAME}", beside)] if system.exists(beside) else [])]
-    files = tuple(_facts(system, _checked(own, url), {**system.info(place), "name": place}, url) for own, place in places)
+    if _checked(name, url) is None:
+        raise UserError(f"{url} is a hidden file, which no drop holds; rename it")
+    files = tuple(_facts(system, own, {**system.info(place), "name": place}, url) for own, place in places)
     return RemoteLog(url, name, files, system)
 
 

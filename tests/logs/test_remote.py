@@ -218,6 +218,31 @@ def test_a_log_larger_than_the_disk_is_refused_before_it_is_brought(tmp_path, dr
     assert not (tmp_path / "here/log").exists()
 
 
+def test_what_is_here_already_of_a_large_file_needs_no_room_again(tmp_path, monkeypatch):
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served/big.mcap").write_bytes(bytes(12 << 20))
+    log, here = list_remote(f"file://{tmp_path}/served"), tmp_path / "here"
+
+    def stop(done, total, note):
+        if done >= 8 << 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bring(log, here, stop)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=(256 + 6) << 20))
+    assert same(bring(log, here), tmp_path / "served")
+
+
+def test_a_file_takes_the_place_of_a_folder_that_is_gone(drop, tmp_path):
+    (drop / "notes").mkdir()
+    (drop / "notes/monday.txt").write_text("fine")
+    bring(list_remote(f"file://{drop}"), tmp_path / "here")
+    shutil.rmtree(drop / "notes")
+    (drop / "notes").write_text("fine")
+    assert same(bring(list_remote(f"file://{drop}"), tmp_path / "here"), drop)
+
+
 @pytest.mark.parametrize(
     ("url", "kind", "what"),
     [
@@ -225,12 +250,14 @@ def test_a_log_larger_than_the_disk_is_refused_before_it_is_brought(tmp_path, dr
         ("nonsense://bucket/drop", UserError, "no URL that can be read"),
         ("file:///nowhere/at/all", UserError, "does not exist"),
         ("SERVER/nothing", UserError, "does not exist"),
+        ("SERVER/.hidden.mcap", UserError, "is a hidden file"),
         ("SERVER/empty/", UserError, "holds no file"),
         ("http://127.0.0.1:9/drop", WorkFailed, "cannot be listed"),
     ],
 )
 def test_what_cannot_be_had_is_one_line(server, tmp_path, url, kind, what):
     (tmp_path / "served/empty").mkdir()
+    (tmp_path / "served/.hidden.mcap").write_text("not part of a drop")
     with pytest.raises(kind, match=what) as caught:
         inspect_log(url.replace("SERVER", server[0]), small_profile())
     assert "\n" not in str(caught.value)
