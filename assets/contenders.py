@@ -8,7 +8,7 @@ from assets.evaluation_set import evaluation_set
 from assets.inverse_dynamics import inverse_dynamics
 from assets.latents import latents
 from assets.materialize import expected_failures, progress_log, result
-from assets.resources import GpuResource, LakeResource, TrackingResource
+from assets.resources import GpuResource, LakeResource, TrackingResource, WorkersResource
 from assets.resources.gpu import POOL
 from assets.resources.secret import SecretResource
 from cosmos_ops.lake import Manifest, read_manifest, require_manifest
@@ -63,7 +63,9 @@ def build_contender(name: str, adapter_of: AdapterOf, deps: Sequence, group: str
         code_version="1",
         pool=POOL,
     )
-    def generations(context: dg.AssetExecutionContext, lake: LakeResource, gpu: GpuResource, tracking: TrackingResource) -> dg.MaterializeResult:
+    def generations(
+        context: dg.AssetExecutionContext, lake: LakeResource, gpu: GpuResource, tracking: TrackingResource, workers: WorkersResource
+    ) -> dg.MaterializeResult:
         """Videos of the evaluation set: the same prompts, first frames and seeds for every contender."""
         from cosmos_ops.evaluation.generate import generate
 
@@ -76,7 +78,8 @@ def build_contender(name: str, adapter_of: AdapterOf, deps: Sequence, group: str
                 context.log.info(str(reason))
                 return dg.MaterializeResult(data_version=dg.DataVersion("absent"), metadata={"absent": str(reason)})
             progress = progress_log(context, f"{name}: videos")
-            manifest = generate(lake.lake, lake.profile, version, latents_manifest(lake), name, adapter, gpu.devices(), progress)
+            encoded = latents_manifest(lake)
+            manifest = generate(lake.lake, lake.profile, version, encoded, name, adapter, gpu.devices(), progress, workers.open())
             lake.heads.update({f"generations/{name}": manifest.path.name})
         return result(manifest, table="videos.parquet", picture="filmstrip.png")
 

@@ -7,7 +7,7 @@ from assets.captions import captions
 from assets.checks.tables import check_specs, check_table
 from assets.materialize import expected_failures, progress_log, result
 from assets.partitions import drops
-from assets.resources import LakeResource
+from assets.resources import LakeResource, WorkersResource
 
 
 @dg.asset(
@@ -20,12 +20,12 @@ from assets.resources import LakeResource
     code_version="2",
     check_specs=check_specs("shards"),
 )
-def shards(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+def shards(context: dg.AssetExecutionContext, lake: LakeResource, workers: WorkersResource) -> dg.MaterializeResult:
     """Each sample: mp4, json, caption, actions. The index names shard, offset and hash of every clip."""
     from cosmos_ops.shards.write import write_shards
 
     with expected_failures():
-        manifest = write_shards(lake.lake, context.partition_key, lake.profile, progress_log(context, "shards"))
+        manifest = write_shards(lake.lake, context.partition_key, lake.profile, progress_log(context, "shards"), workers.open())
         checks = check_table(lake.lake, context.partition_key, lake.profile.data_fingerprint, "shards", manifest, "index.parquet")
     splits = _train_episodes(manifest.file("index.parquet"))
     return result(manifest, metadata={"train_episodes": splits}, table="index.parquet", picture="filmstrip.png", check_results=checks)

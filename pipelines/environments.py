@@ -162,7 +162,7 @@ def prepare(env: Environment) -> None:
 
 def resources(env: Environment) -> dict[str, Any]:
     """Resource instances of this environment, by the names assets ask for."""
-    from assets.resources import GpuResource, LakeResource, NoticesResource, SecretResource, TrackingResource, TrainingLauncher
+    from assets.resources import GpuResource, LakeResource, NoticesResource, SecretResource, TrackingResource, TrainingLauncher, WorkersResource
 
     return {
         "lake": LakeResource(
@@ -175,6 +175,7 @@ def resources(env: Environment) -> dict[str, Any]:
         "tracking": TrackingResource(tracking_uri=_tracking_uri(env), artifact_root=env.artifact_root, ui_url=env.mlflow_url),
         "gpu": GpuResource(device_name=env.device, precision_name=env.precision),
         "launcher": TrainingLauncher(),
+        "workers": WorkersResource(),
         # By its name: Dagster stores the settings of resources, and reads a variable only where a step asks for it.
         "caption_key": _secret(SecretResource, _caption_variable(env)),
         "judge_key": _secret(SecretResource, _judge_variable(env)),

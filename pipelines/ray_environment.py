@@ -46,8 +46,17 @@ def ray_settings(variables: Mapping[str, str]) -> RaySettings:
 
 def ray_environment(env: "Environment") -> Differences:
     """What work on a cluster changes. Raises `UserError` for a setting that cannot work; connects to nothing."""
-    check_address(env.ray.address)
-    return Differences()
+    from assets.resources.ray_gpu import RayGpuResource
+    from assets.resources.ray_workers import RayWorkersResource
+
+    ray = env.ray
+    check_address(ray.address)
+    return Differences(
+        resources={
+            "workers": RayWorkersResource(address=ray.address),
+            "gpu": RayGpuResource(address=ray.address, device_name=env.device, precision_name=env.precision),
+        }
+    )
 
 
 def check_address(address: str) -> None:

@@ -6,5 +6,6 @@ from assets.resources.launcher import TrainingLauncher
 from assets.resources.notices import NoticesResource
 from assets.resources.secret import SecretResource
 from assets.resources.tracking import TrackingResource
+from assets.resources.workers import WorkersResource
 
-__all__ = ["GpuResource", "LakeResource", "NoticesResource", "SecretResource", "TrackingResource", "TrainingLauncher"]
+__all__ = ["GpuResource", "LakeResource", "NoticesResource", "SecretResource", "TrackingResource", "TrainingLauncher", "WorkersResource"]

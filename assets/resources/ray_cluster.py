@@ -1,7 +1,9 @@
 """The way to a Ray cluster: whether it answers, what it has, and this process's connection to it."""
 
 import logging
+import signal
 import socket
+import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -33,11 +35,16 @@ def connect(address: str) -> None:
     if ray.is_initialized():
         return
     _knock(address)
+    on_main = threading.current_thread() is threading.main_thread()
+    stops = signal.getsignal(signal.SIGTERM) if on_main else None
     try:
         # Prints of tasks would mix with this program's own; what matters of them comes back as results and errors.
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except Exception as error:  # Ray raises a dozen kinds, each of which means the same here
-        raise WorkFailed(f"the Ray cluster at {address} does not take this machine: {_line(error)}; `cosmos-ops doctor` looks at it") from None
+        raise WorkFailed(f"the Ray cluster at {address} does not take this machine: {one_line(error)}; `cosmos-ops doctor` looks at it") from None
+    finally:
+        if on_main:
+            signal.signal(signal.SIGTERM, stops)  # Ray puts its own in place, and a cancelled run would not be told
 
 
 def look(address: str, jobs_url: str = "") -> ClusterFacts:
@@ -85,5 +92,5 @@ def _serves(url: str) -> bool:
     return True
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__

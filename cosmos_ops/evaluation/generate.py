@@ -27,6 +27,7 @@ from cosmos_ops.progress import Progress, silent
 from cosmos_ops.shards.splits import TEST
 from cosmos_ops.tables import write_table
 from cosmos_ops.video.filmstrip import filmstrip_png
+from cosmos_ops.workers import LOCAL, Workers
 
 CODE_VERSION = "2"
 
@@ -60,13 +61,15 @@ def generate(
     adapter: Manifest | None,
     device: str | Sequence[str],
     progress: Progress = silent,
+    workers: Workers = LOCAL,
 ) -> Manifest:
     """Generate every sample of an evaluation set with the base model, or with an adapter on it.
 
     Writes `<sample key>.mp4` (H.264, the clip's own fps), `<sample key>.safetensors` (`latents` float32 [C, t, h, w], as sampled),
     `videos.parquet` and `filmstrip.png`. Continues after an interruption with the samples that are not whole. Several devices (of one kind)
-    share the batches, a process each; the videos are those of one device. `contender` only names the work in progress notes. Raises `WorkFailed`
-    for an adapter of another base model or one that saw an episode of the evaluation set, and for a video that the guardrail refuses.
+    share the batches, a process each, and so do workers elsewhere, which must see the lake at its path; the videos are those of one device.
+    `contender` only names the work in progress notes. Raises `WorkFailed` for an adapter of another base model or one that saw an episode of the
+    evaluation set, and for a video that the guardrail refuses.
     """
     base_revision = identify_world_model(profile.base_model, lake.models()).revision
     if adapter is not None and adapter.meta["base"]["revision"] != base_revision:
@@ -99,7 +102,7 @@ def generate(
         measured: dict[str, Any] = {}
         if missing:
             work = Work(lake, profile, latents, adapter, folder)
-            measured = sample_all(work, devices, missing, len(samples), contender, progress)
+            measured = sample_all(work, devices, missing, len(samples), contender, progress, workers)
         rows = [_row(folder, sample, profile) for sample in samples]
         write_table(folder / "videos.parquet", rows, SCHEMA)
         strips = []

@@ -1,12 +1,15 @@
-"""The samples that are left, on one device in this process, or on several with a process each.
+"""The samples that are left, on one device in this process, on several with a process each, or on machines elsewhere.
 
 Whole batches are dealt out, so that who makes a batch changes nothing in it. Processes write into the same folder, a file a sample; one that dies
 takes only its batch with it.
 """
 
 import multiprocessing
+import os
 import signal
-from dataclasses import dataclass
+import socket
+import tempfile
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,12 @@ import torch
 
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.evaluation.samples import Sample
-from cosmos_ops.evaluation.sampling import Generation, Measured
-from cosmos_ops.lake import Lake, Manifest
+from cosmos_ops.evaluation.sampling import Generation, Measured, latents_name, note_name, video_name
+from cosmos_ops.hashing import digest
+from cosmos_ops.lake import Lake, Manifest, atomic_write
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress
+from cosmos_ops.workers import LOCAL, Workers
 
 
 @dataclass(frozen=True)
@@ -32,22 +37,28 @@ class Work:
     folder: Path
 
 
-def sample_all(work: Work, devices: tuple[str, ...], missing: list[Sample], total: int, contender: str, progress: Progress) -> dict[str, Any]:
+def sample_all(
+    work: Work, devices: tuple[str, ...], missing: list[Sample], total: int, contender: str, progress: Progress, workers: Workers = LOCAL
+) -> dict[str, Any]:
     """Make the missing videos of `total`; returns what it took: seconds added up over processes, memory of the greediest.
 
-    Raises `WorkFailed` where a process dies; what is whole by then stays.
+    Workers elsewhere take a batch each, on `devices[0]` of theirs, and return the files. Raises `WorkFailed` where a process dies; what is whole by then stays.
     """
     size, done = work.profile.generation.batch, total - len(missing)
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
     shares = [share for rank in range(len(devices)) if (share := share_of(batches, rank, len(devices)))]
-    progress(done, total, f"{contender}: sampling {size} at once" + (f" on {len(shares)} devices" if len(shares) > 1 else ""))
+    where = "" if workers.here and len(shares) == 1 else f" on {len(shares)} devices" if workers.here else " on the cluster"
+    progress(done, total, f"{contender}: sampling {size} at once{where}")
 
     def report(count: int) -> None:
         nonlocal done
         done += count
         progress(done, total, f"{contender}: {done} of {total} videos")
 
-    if len(shares) == 1:
+    count = len(shares)
+    if not workers.here:
+        made, count = _elsewhere(work, batches, devices[0], report, workers)
+    elif len(shares) == 1:
         made = [Generation(work.lake, work.profile, work.latents, work.adapter, devices[0]).run(work.folder, shares[0], report)]
     else:
         made = _in_processes(work, devices, shares, report)
@@ -56,7 +67,7 @@ def sample_all(work: Work, devices: tuple[str, ...], missing: list[Sample], tota
     return {
         "generated_now": len(missing),
         "batch": size,
-        "devices": len(shares),
+        "devices": count,
         "stage_seconds": {name: round(sum(part.stage_seconds[name] for part in made), 3) for name in made[0].stage_seconds},
         "peak_memory_bytes": memory,
         "memory_bytes_per_video_s": memory / (min(size, len(missing)) * shown_s),
@@ -66,6 +77,59 @@ def sample_all(work: Work, devices: tuple[str, ...], missing: list[Sample], tota
 def share_of(batches: list[list[Sample]], rank: int, world_size: int) -> list[list[Sample]]:
     """The batches of one of `world_size` processes: every one goes to exactly one of them."""
     return batches[rank::world_size]
+
+
+def _elsewhere(work: Work, batches: list[list[Sample]], device: str, report, workers: Workers) -> tuple[list[Measured], int]:
+    """What each batch took, and how many processes took part."""
+    measured, places = [], set()
+    made = workers.map(_batch_elsewhere, Sampling(replace(work, folder=Path()), device), batches, device)
+    for batch, done in zip(batches, made, strict=True):
+        for name, content in done.files:
+            with atomic_write(work.folder / name) as part:
+                part.write_bytes(content)
+        measured.append(done.measured)
+        places.add(done.place)
+        report(len(batch))
+    return measured, len(places)
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """What the batches of one contender have in common."""
+
+    work: Work
+    """Its folder is of no use elsewhere."""
+    device: str
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What came of one batch elsewhere."""
+
+    files: list[tuple[str, bytes]]
+    """In the order in which they are to be written: a sample's note last."""
+    measured: Measured
+    place: str
+
+
+_held: tuple[str, Generation] | None = None
+
+
+def _batch_elsewhere(shared: Sampling, batch: list[Sample]) -> Batch:
+    """On another machine: the model is kept from one batch to the next, files go back by value."""
+    global _held
+    work, device = shared.work, shared.device
+    key = digest([work.profile, work.latents.path, work.adapter.path if work.adapter else None, device])
+    if _held is None or _held[0] != key:
+        _held = None
+        _held = key, Generation(work.lake, work.profile, work.latents, work.adapter, device)
+    generation = _held[1]
+    with tempfile.TemporaryDirectory(prefix="generate-") as place:
+        folder = Path(place)
+        measured = generation.run(folder, [batch], lambda count: None)
+        files = [(name, (folder / name).read_bytes()) for sample in batch for name in (latents_name(sample), video_name(sample), note_name(sample))]
+    generation.stages = dict.fromkeys(generation.stages, 0.0)  # the next batch counts for itself
+    return Batch(files, measured, f"{socket.gethostname()}/{os.getpid()}")
 
 
 def _in_processes(work: Work, devices: tuple[str, ...], shares: list[list[list[Sample]]], report) -> list[Measured]:

@@ -7,16 +7,17 @@ import pyarrow as pa
 from cosmos_ops.errors import WorkFailed
 from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake, Manifest, Output, build_folder
-from cosmos_ops.logs import open_log
 from cosmos_ops.logs.base import Problem
 from cosmos_ops.logs.drops import check_unchanged, load_drop
 from cosmos_ops.logs.index import episodes_manifest, read_episodes
+from cosmos_ops.logs.portable import PortableLog
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.quality.camera import CameraVerdict, rejects, stretches
 from cosmos_ops.quality.verdicts import STRIP_ROWS, EpisodeVerdict, judge
 from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.filmstrip import filmstrip_png
+from cosmos_ops.workers import LOCAL, Workers
 
 CODE_VERSION = "3"
 CAMERAS, QUARANTINE, STRETCHES, FILMSTRIP = "cameras.parquet", "quarantine.parquet", "stretches.parquet", "filmstrip.png"
@@ -53,7 +54,7 @@ STRETCHES_SCHEMA = pa.schema([*QUARANTINE_SCHEMA, pa.field("start_s", pa.float64
 """Of accepted cameras: what no clip may show, strictly between two moments of the episode. `camera` null: of all its cameras."""
 
 
-def assess_drop(lake: Lake, drop_name: str, profile: Profile, progress: Progress = silent) -> Manifest:
+def assess_drop(lake: Lake, drop_name: str, profile: Profile, progress: Progress = silent, workers: Workers = LOCAL) -> Manifest:
     """Write `cameras.parquet`, `quarantine.parquet`, `stretches.parquet` and `filmstrip.png` of an indexed drop.
 
     Raises `UserError` when the drop changed, is gone, or was not indexed; `WorkFailed` when it reads differently from its index.
@@ -64,11 +65,11 @@ def assess_drop(lake: Lake, drop_name: str, profile: Profile, progress: Progress
     key = digest([index.data_version, drop.fingerprint, profile.clip, profile.quality, CODE_VERSION])
 
     def write(folder: Path) -> Output:
-        reader = open_log(drop.uri)
+        reader = PortableLog(drop.uri)
         episodes = list(reader.episodes())
         if [episode.id for episode in episodes] != read_episodes(lake, drop_name)["episode_id"].to_pylist():
             raise WorkFailed(f"drop {drop_name} reads differently from its index; remove {lake.drop_stage(drop_name, 'episodes')} and index it again")
-        verdicts = judge(reader, episodes, profile, progress)
+        verdicts = judge(reader, episodes, profile, progress, workers)
         cameras = [camera_row(drop_name, verdict, camera) for verdict in verdicts for camera in verdict.cameras]
         quarantined = [row for verdict in verdicts for row in quarantine_rows(drop_name, verdict)]
         bad = [row for verdict in verdicts for row in stretch_rows(drop_name, verdict)]

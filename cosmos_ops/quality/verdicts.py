@@ -1,16 +1,15 @@
 """The verdict on every camera and episode of a log: declared problems, what telemetry and pixels show, and what is there twice."""
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from cosmos_ops.logs.base import Episode, LogReader, Problem
+from cosmos_ops.logs.base import Camera, Episode, LogReader, Problem
 from cosmos_ops.profiles import Profile
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.quality.camera import CameraVerdict, Judged, judge_camera, rejects, settle, too_short
 from cosmos_ops.quality.duplicates import copies
-from cosmos_ops.quality.telemetry import DropHabits, telemetry_problems
+from cosmos_ops.quality.telemetry import DropHabits, Habits, telemetry_problems
+from cosmos_ops.workers import LOCAL, Workers
 
 __all__ = ["STRIP_ROWS", "CameraVerdict", "EpisodeVerdict", "judge"]
 
@@ -28,7 +27,17 @@ class EpisodeVerdict(Judged):
     cameras: tuple[CameraVerdict, ...]
 
 
-def judge(reader: LogReader, episodes: Iterable[Episode], profile: Profile, progress: Progress = silent) -> list[EpisodeVerdict]:
+@dataclass(frozen=True, eq=False)
+class Looking:
+    """What looking at the cameras of a log has in common. Workers elsewhere need a `PortableLog`."""
+
+    reader: LogReader
+    profile: Profile
+    threads: int
+    """Of the decoder."""
+
+
+def judge(reader: LogReader, episodes: Iterable[Episode], profile: Profile, progress: Progress = silent, workers: Workers = LOCAL) -> list[EpisodeVerdict]:
     """Look at every camera of every episode, in parallel; verdicts come in the order of the episodes.
 
     An episode rejected as a whole is not decoded. One bad camera does not condemn the others, a bad stretch only what lies in it; without any good
@@ -47,24 +56,26 @@ def judge(reader: LogReader, episodes: Iterable[Episode], profile: Profile, prog
             others = [problem for problem in episode.problems if problem.camera is not None]
             episodes[place] = replace(episode, problems=(*whole[place], *others))
     jobs = [(place, camera) for place, episode in enumerate(episodes) if not any(map(rejects, whole[place])) for camera in episode.cameras]
-    cores = os.cpu_count() or 1
-    workers = max(1, min(cores, len(jobs)))
-    threads = max(1, cores // workers)
     seen: list[CameraVerdict] = []
     rejected, every = 0, max(1, -(-len(jobs) // STRIP_ROWS))
-    with ThreadPoolExecutor(workers) as pool:
-        verdicts = pool.map(lambda job: judge_camera(reader, profile, usual[job[0]], threads, episodes[job[0]], job[1]), jobs)
-        for done, ((place, camera), verdict) in enumerate(zip(jobs, verdicts, strict=True)):
-            rejected += not verdict.accepted
-            if done % every and (verdict.accepted or rejected > STRIP_ROWS):
-                verdict = replace(verdict, thumbnails=())
-            seen.append(verdict)
-            progress(done + 1, len(jobs), f"episode {episodes[place].index}, camera {camera.name}")
+    looking = Looking(reader, profile, workers.threads(len(jobs)))
+    verdicts = workers.map(_look, looking, ((usual[place], episodes[place], camera) for place, camera in jobs))
+    for done, ((place, camera), verdict) in enumerate(zip(jobs, verdicts, strict=True)):
+        rejected += not verdict.accepted
+        if done % every and (verdict.accepted or rejected > STRIP_ROWS):
+            verdict = replace(verdict, thumbnails=())
+        seen.append(verdict)
+        progress(done + 1, len(jobs), f"episode {episodes[place].index}, camera {camera.name}")
     seen = _without_copies(episodes, jobs, seen, profile.quality.near_duplicate)
     by_place: dict[int, list[CameraVerdict]] = {}
     for (place, _), verdict in zip(jobs, seen, strict=True):
         by_place.setdefault(place, []).append(verdict)
     return [_verdict(episode, problems, by_place.get(place)) for place, (episode, problems) in enumerate(zip(episodes, whole, strict=True))]
+
+
+def _look(work: Looking, part: tuple[Habits, Episode, Camera]) -> CameraVerdict:
+    habits, episode, camera = part
+    return judge_camera(work.reader, work.profile, habits, work.threads, episode, camera)
 
 
 def _episode_problems(episode: Episode, profile: Profile, known: set[str]) -> list[Problem]:

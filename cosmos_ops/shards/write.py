@@ -4,7 +4,6 @@ Equal clips give equal tars in any lake, on any number of workers, with the same
 """
 
 import io
-import os
 from itertools import groupby
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from cosmos_ops.shards.work import Run, transcode_runs
 from cosmos_ops.store.notes import share
 from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.encode import encoder_build
+from cosmos_ops.workers import LOCAL, Workers
 
 CODE_VERSION = "2"
 INDEX = "index.parquet"
@@ -64,10 +64,10 @@ _FACTS = ("clip_id", "episode_id", "index", "camera", "window", "split", "fps", 
 """What a sample's JSON says beside its frame times."""
 
 
-def write_shards(lake: Lake, drop: str, profile: Profile, progress: Progress = silent, workers: int | None = None) -> Manifest:
+def write_shards(lake: Lake, drop: str, profile: Profile, progress: Progress = silent, workers: Workers = LOCAL) -> Manifest:
     """Write `shard-00000.tar`, ..., `index.parquet` and `filmstrip.png` of a drop's planned and captioned clips.
 
-    A killed call continues at the first shard that is not whole. `workers` defaults to the processors this process may use. Raises
+    A killed call continues at the first shard that is not whole. Clips come from the workers as bytes: only this call writes. Raises
     `UserError` where clips or captions are missing or the drop changed, `WorkFailed` naming the clip that cannot be decoded or has no caption.
     """
     fingerprint = profile.data_fingerprint
@@ -79,7 +79,7 @@ def write_shards(lake: Lake, drop: str, profile: Profile, progress: Progress = s
     def write(folder: Path) -> Output:
         check_unchanged(lake, source)
         planned = _captioned(clips, captions, drop)
-        rows = _write_tars(folder, planned, source, profile, progress, workers or len(os.sched_getaffinity(0)))
+        rows = _write_tars(folder, planned, source, profile, progress, workers)
         write_table(folder / INDEX, rows, SCHEMA)
         write_strip(folder, rows, folder / STRIP)
         return Output(content_hash(rows), len(rows), _meta(folder, rows))
@@ -87,7 +87,7 @@ def write_shards(lake: Lake, drop: str, profile: Profile, progress: Progress = s
     return resume_folder(lake.drop_stage(drop, "shards", fingerprint), "shards", key, write)
 
 
-def _write_tars(folder: Path, clips: list[dict], source: Drop, profile: Profile, progress: Progress, workers: int) -> list[dict]:
+def _write_tars(folder: Path, clips: list[dict], source: Drop, profile: Profile, progress: Progress, workers: Workers) -> list[dict]:
     """Index rows of all clips in order; shards that are whole already are only checked."""
     size = profile.shards.clips_per_shard
     parts = {f"shard-{place:05d}.tar": clips[start : start + size] for place, start in enumerate(range(0, len(clips), size))}

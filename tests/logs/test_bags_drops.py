@@ -14,6 +14,7 @@ from cosmos_ops.logs.inspect import inspect_log
 from cosmos_ops.logs.mapping import NAME, mapping_yaml
 from cosmos_ops.shards.read import iterate_shard
 from cosmos_ops.shards.write import write_shards
+from cosmos_ops.workers import LocalWorkers
 from tests.fixtures import bag_factory as make
 from tests.fixtures.bag_factory import FPS, ROS1, ROS2, Heard, at, recording, write_bag, write_mcap
 from tests.logs.reading import IMAGE, JOINT_STATE, codes, message, only, poses
@@ -149,7 +150,7 @@ def test_bags_become_shards_with_the_right_frames_and_actions(tmp_path, single):
     path = write_mcap(tmp_path / "one.mcap", heard) if single else write_bag(tmp_path / "bag", heard, "sqlite")
     profile = small_profile(frames=9, max_fps=5.0)
     lake = ready_for_shards(tmp_path / "lake", path, profile)
-    assert write_shards(lake, "toy", profile, workers=2).rows == 2
+    assert write_shards(lake, "toy", profile, workers=LocalWorkers(2)).rows == 2
     clips = [clip for shard in sorted(lake.root.rglob("*.tar")) for clip in iterate_shard(lake, shard.relative_to(lake.root))]
     assert sorted(clip.meta["window"] for clip in clips) == [0, 1]
     for clip in clips:

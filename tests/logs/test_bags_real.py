@@ -15,6 +15,7 @@ from cosmos_ops.simulate.drops import write_drop
 from cosmos_ops.simulate.mcap_writer import write_ros2_mcap
 from cosmos_ops.simulate.tabletop import ROBOT, record_episode
 from cosmos_ops.video.transform import FrameFitter
+from cosmos_ops.workers import LocalWorkers
 from tests.shards.lakes import ready_for_shards, small_profile
 
 REAL = Path(__file__).parents[2].parent / "shared/data/real"
@@ -55,7 +56,7 @@ def test_cr5_becomes_clips(tmp_path, single):
     assert (found["accepted_episodes"], found["robot"], found["episodes"][0]["cameras"]) == (1, "cr5", ["top"])
     profile = small_profile(frames=17)
     lake = ready_for_shards(tmp_path / "lake", path, profile, "cr5")
-    assert write_shards(lake, "cr5", profile, workers=2).rows == 9
+    assert write_shards(lake, "cr5", profile, workers=LocalWorkers(2)).rows == 9
 
 
 @real

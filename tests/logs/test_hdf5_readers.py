@@ -15,6 +15,7 @@ from cosmos_ops.logs.mapping import NAME, mapping_path, mapping_values
 from cosmos_ops.shards.read import iterate_shard
 from cosmos_ops.shards.write import write_shards
 from cosmos_ops.video.transform import FrameFitter
+from cosmos_ops.workers import LocalWorkers
 from tests.fixtures.hdf5_factory import FILLERS, films, write_aloha, write_robomimic, write_robonet
 from tests.shards.lakes import ready_for_shards, small_profile
 
@@ -214,7 +215,7 @@ def test_a_file_goes_through_the_data_half(tmp_path, write):
     if "robonet" in open_log(path).format:
         mapping_path(path).write_text("task: push\n")
     lake = ready_for_shards(tmp_path / "lake", path, small_profile(), "one")
-    shards = write_shards(lake, "one", small_profile(), workers=2)
+    shards = write_shards(lake, "one", small_profile(), workers=LocalWorkers(2))
     assert shards.rows == 4
     assert {clip.actions.shape[0] for clip in iterate_shard(lake, str((shards.path / "shard-00000.tar").relative_to(lake.root)))} == {9}
 

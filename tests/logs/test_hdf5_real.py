@@ -12,6 +12,7 @@ from cosmos_ops.logs.mapping import mapping_path
 from cosmos_ops.profiles import load_profile
 from cosmos_ops.shards.write import write_shards
 from cosmos_ops.simulate.drops import write_drop
+from cosmos_ops.workers import LocalWorkers
 from tests.shards.lakes import ready_for_shards, small_profile
 
 REAL = Path(__file__).parents[2].parent / "shared/data/real"
@@ -50,7 +51,7 @@ def test_one_robonet_file_becomes_clips(tmp_path):
     mapping_path(path).write_text("task: push objects around the bin\nstate: [env/qpos, env/qvel]\n")
     assert next(open_log(path).episodes()).state.shape == (31, 18)
     profile = small_profile(frames=17)
-    assert write_shards(ready_for_shards(tmp_path / "lake", path, profile, "robonet"), "robonet", profile, workers=2).rows == 3
+    assert write_shards(ready_for_shards(tmp_path / "lake", path, profile, "robonet"), "robonet", profile, workers=LocalWorkers(2)).rows == 3
 
 
 @real

@@ -14,6 +14,7 @@ from cosmos_ops.logs.inspect import inspect_log
 from cosmos_ops.logs.mapping import NAME, mapping_values, mapping_yaml
 from cosmos_ops.logs.rlds.crc32c import crc32c
 from cosmos_ops.shards.write import write_shards
+from cosmos_ops.workers import LocalWorkers
 from tests.fixtures.lerobot_factory import block_path, render
 from tests.fixtures.rlds_factory import file_name, info, masked_crc, write_rlds
 from tests.shards.lakes import ready_for_shards, small_profile
@@ -170,7 +171,7 @@ def test_one_file_alone_is_not_enough(tmp_path):
 def test_clips_come_out(tmp_path):
     root = write_rlds(tmp_path / "drop", 2, 24, files=1)
     profile = small_profile()
-    assert write_shards(ready_for_shards(tmp_path / "lake", root, profile, "toy"), "toy", profile, workers=1).rows == 4
+    assert write_shards(ready_for_shards(tmp_path / "lake", root, profile, "toy"), "toy", profile, workers=LocalWorkers(1)).rows == 4
 
 
 def test_empty_files_are_right_where_they_are_declared(tmp_path):

@@ -15,6 +15,7 @@ from cosmos_ops.logs.inspect import inspect_log
 from cosmos_ops.logs.mapping import NAME
 from cosmos_ops.shards.read import read_clip
 from cosmos_ops.shards.write import write_shards
+from cosmos_ops.workers import LocalWorkers
 from tests.fixtures.lerobot_factory import block_path, render
 from tests.fixtures.video_factory import ENCODERS, write_video
 from tests.shards.lakes import ready_for_shards, small_profile
@@ -200,7 +201,7 @@ def test_clips_come_out_with_actions_of_no_width(tmp_path):
     root = with_metas(tmp_path / "drop", 2)
     profile = small_profile()
     lake = ready_for_shards(tmp_path / "lake", root, profile, "toy")
-    manifest = write_shards(lake, "toy", profile, workers=1)
+    manifest = write_shards(lake, "toy", profile, workers=LocalWorkers(1))
     row = pq.read_table(manifest.file("index.parquet")).to_pylist()[0]
     clip = read_clip(lake, str(manifest.file(row["shard"]).relative_to(lake.root)), row["key"])
     assert manifest.rows == 4 and row["caption"] == "put 0 into the bin" and clip.actions.shape == (9, 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cosmos_ops.lake import Lake
 from cosmos_ops.shards import write
+from cosmos_ops.workers import LocalWorkers
 from tests.shards.lakes import small_profile
 
 
@@ -32,7 +33,7 @@ def main(home: str, place: str) -> None:
     if place == "index":
         write.write_table = stopping(write.write_table, lambda *_: True)
     progress = (lambda done, total, note: stop() if done > 12 else None) if place == "clip" else (lambda done, total, note: None)
-    write.write_shards(Lake(Path(home)), "toy", small_profile(), progress, workers=2)
+    write.write_shards(Lake(Path(home)), "toy", small_profile(), progress, workers=LocalWorkers(2))
 
 
 if __name__ == "__main__":

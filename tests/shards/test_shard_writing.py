@@ -23,6 +23,7 @@ from cosmos_ops.shards.read import iterate_shard, read_clip, read_video
 from cosmos_ops.shards.tar import MODE, OWNER, Sample, read_extent, write_tar
 from cosmos_ops.shards.write import write_shards
 from cosmos_ops.video.encode import encode_mp4
+from cosmos_ops.workers import LocalWorkers
 from tests.fixtures.lerobot_factory import block_path, render, write_lerobot, write_video
 from tests.shards.lakes import REAL, ready_for_shards, real_episodes, small_profile
 
@@ -38,8 +39,8 @@ def index_of(manifest) -> list[dict]:
 def test_any_home_and_any_number_of_workers_give_the_same_bytes(tmp_path, toy_log, profile, sharded):
     _, manifest = sharded
     copied = shutil.copytree(toy_log, tmp_path / "elsewhere" / "log")
-    other = write_shards(ready_for_shards(tmp_path / "home", copied, profile), "toy", profile, workers=1)
-    third = write_shards(ready_for_shards(tmp_path / "third", toy_log, profile), "toy", profile, workers=5)
+    other = write_shards(ready_for_shards(tmp_path / "home", copied, profile), "toy", profile, workers=LocalWorkers(1))
+    third = write_shards(ready_for_shards(tmp_path / "third", toy_log, profile), "toy", profile, workers=LocalWorkers(5))
     assert len(tars(manifest)) == 5  # 36 clips, 8 a shard
     assert manifest.files == other.files == third.files  # index and picture too
     assert manifest.data_version == other.data_version == third.data_version
@@ -233,8 +234,8 @@ def test_several_episodes_in_one_video_file_and_a_slow_source(tmp_path):
 def test_real_av1_log_gives_the_same_bytes_in_two_homes(tmp_path):
     log, profile = real_episodes(tmp_path / "log", 2), small_profile(frames=17, clips_per_shard=16)
     lake = ready_for_shards(tmp_path / "a", log, profile, "cr5")
-    first = write_shards(lake, "cr5", profile, workers=1)
-    second = write_shards(ready_for_shards(tmp_path / "b", log, profile, "cr5"), "cr5", profile, workers=3)
+    first = write_shards(lake, "cr5", profile, workers=LocalWorkers(1))
+    second = write_shards(ready_for_shards(tmp_path / "b", log, profile, "cr5"), "cr5", profile, workers=LocalWorkers(3))
     assert tars(first) and first.files == second.files
     clip = read_clip(lake, f"{first.path.relative_to(lake.root)}/shard-00000.tar", index_of(first)[0]["key"], verify=True)
     assert clip.frames.shape == (17, 48, 64, 3) and clip.frames.std() > 10 and clip.actions.shape == (17, 7)
