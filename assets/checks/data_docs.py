@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from assets.checks.expectations import CheckOutcome, Validation
-from cosmos_ops.lake import Lake, locked, write_json, write_text
+from cosmos_ops.lake import Lake, locked
 from cosmos_ops.shards.validated import TABLES
+from cosmos_ops.store.notes import brought, read_pointer, update_pointer, write_page
 
 _HISTORY, _INDEX = "history.json", "index.html"
 _STYLE = Path(__file__).with_name("docs.css")
@@ -41,19 +42,18 @@ def write_docs(folder: Path, drop: str, table: str, data_version: str, validatio
         "warnings": sum(outcome.severity != "error" for outcome in failed),
         "page": f"validations/{table}/{moment:%Y%m%dT%H%M%S.%f}Z-{data_version[:12]}.html",
     }
-    write_text(folder / entry["page"], _validation_page(drop, entry, validation, failed))
-    write_text(folder / "expectations" / f"{table}.html", _suite_page(validation))
+    write_page(folder / entry["page"], _validation_page(drop, entry, validation, failed))
+    write_page(folder / "expectations" / f"{table}.html", _suite_page(validation))
     with locked(folder):
-        entries = [*read_history(folder), entry]
-        write_json(folder / _HISTORY, entries)
-        write_text(folder / _INDEX, _index(drop, entries))
+        entries = update_pointer(folder / _HISTORY, lambda stored: [*(stored or []), entry], unreadable=[])
+        write_page(folder / _INDEX, _index(drop, entries))
     return entry
 
 
 def read_history(folder: Path, table: str | None = None) -> list[dict[str, Any]]:
     """Every validation so far, the latest last; those of one table where it is named. A history that cannot be read is none."""
     try:
-        entries = json.loads((folder / _HISTORY).read_text())
+        entries = json.loads(read_pointer(folder / _HISTORY) or "[]")
     except (OSError, ValueError):
         return []
     return [entry for entry in entries if table in (None, entry["table"])]
@@ -62,7 +62,7 @@ def read_history(folder: Path, table: str | None = None) -> list[dict[str, Any]]
 def latest_page(folder: Path, table: str, data_version: str) -> Path | None:
     """The page of the latest validation of this version of a table, None where there is none."""
     pages = [folder / entry["page"] for entry in read_history(folder, table) if entry["data_version"] == data_version]
-    return pages[-1] if pages and pages[-1].is_file() else None
+    return pages[-1] if pages and brought(pages[-1]).is_file() else None
 
 
 def verdict(entry: dict[str, Any]) -> str:

@@ -9,7 +9,8 @@ two tables exactly the files and hashes that make up a dataset version.
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,9 @@ from cosmos_ops.tensors import write_tensors
 DROPPED = "dropped"
 """Name in the text table of the embedding that stands for no text."""
 
+_AT_ONCE = 4
+"""Files that are brought from upstream at the same time."""
+
 LATENTS_SCHEMA = pa.schema([("clip_id", pa.string()), ("file", pa.string()), ("sha256", pa.string())])
 TEXT_SCHEMA = pa.schema([("text_sha256", pa.string()), ("file", pa.string()), ("sha256", pa.string())])
 
@@ -43,7 +47,9 @@ class LatentStore:
         self._clips = {row["clip_id"]: row["file"] for row in clips}
         self._texts = {row["text_sha256"]: row["file"] for row in texts}
         self._hashes = {row["file"]: row["sha256"] for row in [*clips, *texts]}
-        self._checked: set[str] = set()
+        self._checked: set[Path] = set()
+        self._coming: dict[Path, Future] = {}
+        self._elsewhere = ThreadPoolExecutor(_AT_ONCE, "latents") if located(self.folder) is not None else None
 
     @property
     def clip_ids(self) -> list[str]:
@@ -62,18 +68,32 @@ class LatentStore:
         """The embedding that stands for no text, float32 [L, D]."""
         return self._read(self._texts, DROPPED, "text", "the dropped text")
 
+    def expect(self, clip_ids: Sequence[str]) -> None:
+        """Start to bring the files of clips that will be asked for soon, where they are not here; returns at once. What goes wrong is told by `clip`."""
+        if self._elsewhere is not None:
+            for name in dict.fromkeys(self._clips[clip_id] for clip_id in clip_ids if clip_id in self._clips):
+                path = self.folder / name
+                if path not in self._checked and path not in self._coming:
+                    self._coming[path] = self._elsewhere.submit(self._bring, path, name)
+
     def _read(self, places: dict[str, str], name: str, tensor: str, what: str) -> torch.Tensor:
         if name not in places:
             raise UserError(f"{what} is not among the latents of {self.folder}; encode the dataset version that holds it")
         path = self.folder / places[name]
         if path not in self._checked:
-            if not path.is_file() and (place := located(path)) is not None:
-                bring_file(place, path, self._hashes[places[name]])
+            if self._elsewhere is not None:
+                coming = self._coming.get(path)
+                coming.result() if coming else self._bring(path, places[name])
             elif not path.is_file() or file_sha256(path) != self._hashes[places[name]]:
                 raise WorkFailed(f"{path} is missing or differs from its recorded hash; remove it and encode the latents again")
             self._checked.add(path)
         with safe_open(path, framework="pt") as file:
             return file.get_tensor(tensor).float()
+
+    def _bring(self, path: Path, name: str) -> None:
+        """Have a file here that is in a store elsewhere too; one that is damaged here is brought anew."""
+        if not path.is_file() or file_sha256(path) != self._hashes[name]:
+            bring_file(located(path), path, self._hashes[name])
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def connect(tracking_uri: str) -> MlflowClient:
         _probe(tracking_uri)
     try:
         if scheme == "sqlite":
-            Path(tracking_uri.split("?")[0].removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            database_folder(tracking_uri).mkdir(parents=True, exist_ok=True)
         # MLflow tries a database for minutes, and two processes that make its tables at once leave one of them with an error.
         with opening(tracking_uri, "MLFLOW_TRACKING_URI") if is_postgres(tracking_uri) else contextlib.nullcontext():
             store = for_sqlalchemy(tracking_uri)
@@ -64,6 +64,11 @@ def local_folder(uri: str) -> Path | None:
     if parts.scheme == "file":
         return Path(unquote(parts.path))
     return Path(uri) if parts.scheme == "" and uri else None
+
+
+def database_folder(tracking_uri: str) -> Path | None:
+    """The folder that a SQLite database is in, None for any other address."""
+    return Path(tracking_uri.split("?")[0].removeprefix("sqlite:///")).parent if tracking_uri.startswith("sqlite:///") else None
 
 
 def _probe(tracking_uri: str) -> None:

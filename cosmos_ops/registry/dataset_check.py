@@ -4,11 +4,12 @@ import pyarrow.parquet as pq
 
 from cosmos_ops.errors import WorkFailed
 from cosmos_ops.hashing import file_sha256
-from cosmos_ops.lake import Lake
+from cosmos_ops.lake import Lake, brought_file, read_manifest
 from cosmos_ops.progress import Progress, silent
 from cosmos_ops.registry.dataset_facts import dataset_manifest
 from cosmos_ops.shards.dataset import EXCLUSIONS, SAMPLES, dataset_version
 from cosmos_ops.shards.write import INDEX
+from cosmos_ops.store.notes import subfolders
 
 _NAMED = 5
 
@@ -34,7 +35,11 @@ def check_dataset(lake: Lake, version: str, progress: Progress = silent) -> int:
     broken = []
     for done, (where, sha256) in enumerate(shards):
         progress(done, len(shards), f"checking {where}")
-        path = lake.root / where
+        try:
+            path = brought_file(lake.root / where)
+        except WorkFailed as error:
+            broken.append(str(error))
+            continue
         if not path.is_file():
             elsewhere = _found(lake, sha256)
             broken.append(f"{where} is missing" + (f" (it lies at {elsewhere} now: put it back)" if elsewhere else ""))
@@ -50,9 +55,13 @@ def check_dataset(lake: Lake, version: str, progress: Progress = silent) -> int:
 
 def _found(lake: Lake, sha256: str) -> str | None:
     """Where a shard of that content lies now: by the drops' indexes, then among files that no index is beside."""
-    for index in sorted(lake.drops.glob(f"*/shards/*/{INDEX}")):
-        for row in pq.read_table(index, columns=["shard", "shard_sha256"]).to_pylist():
-            if row["shard_sha256"] == sha256 and (index.parent / row["shard"]).is_file():
-                return str((index.parent / row["shard"]).relative_to(lake.root))
+    for drop in lake.drop_names():
+        for name in subfolders(lake.drop_stage(drop, "shards")):
+            folder = lake.drop_stage(drop, "shards", name)
+            manifest = read_manifest(folder)
+            rows = pq.read_table(manifest.file(INDEX), columns=["shard", "shard_sha256"]).to_pylist() if manifest else []
+            for shard in (row["shard"] for row in rows if row["shard_sha256"] == sha256):
+                if (folder / shard).is_file():
+                    return str((folder / shard).relative_to(lake.root))
     loose = (path for path in sorted(lake.root.rglob("*.tar")) if path.is_file())
     return next((str(path.relative_to(lake.root)) for path in loose if file_sha256(path) == sha256), None)

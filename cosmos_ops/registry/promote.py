@@ -21,6 +21,8 @@ from cosmos_ops.registry.retraining import CHAMPION_DATASET
 from cosmos_ops.registry.run_content import kept_files
 from cosmos_ops.registry.tracking import Tracking
 from cosmos_ops.registry.versions import Adapter, adapter_path, by_alias, is_version_number, resolve
+from cosmos_ops.store.folders import send_folder
+from cosmos_ops.store.place import located
 
 
 def champion(tracking: Tracking, profile: Profile, lake: Lake) -> dict[str, Any] | None:
@@ -99,6 +101,8 @@ def adapter_folder(lake: Lake, tracking: Tracking, profile: Profile, ref: str) -
                 _download(tracking.client, found, folder)
             elif manifest.data_version != found.tags[names.ADAPTER_VERSION]:
                 raise UserError(f"{folder} was trained again and is not what {ref} is in MLflow; move that folder away to have the registered one downloaded")
+            else:
+                manifest.whole()
     return folder
 
 
@@ -122,6 +126,8 @@ def _download(client: MlflowClient, found: Adapter, folder: Path) -> None:
             if str(extra.relative_to(made)) not in {*manifest.files, MANIFEST}:
                 extra.unlink()  # what makes the folder a model in MLflow is no part of the adapter
         made.rename(folder)
+        if (place := located(folder)) is not None:
+            send_folder(place, folder)
     finally:
         shutil.rmtree(work)
 

@@ -20,7 +20,7 @@ from cosmos_ops.lake import MANIFEST, Lake, Manifest, locked
 from cosmos_ops.profiles import Profile
 from cosmos_ops.registry import names
 from cosmos_ops.registry.adapter_model import adapter_model, log_adapter_model
-from cosmos_ops.registry.connection import connect, local_folder, talking_to
+from cosmos_ops.registry.connection import connect, database_folder, local_folder, talking_to
 from cosmos_ops.registry.dataset_facts import DatasetFacts, read_dataset_facts
 from cosmos_ops.registry.provenance import Provenance
 from cosmos_ops.registry.run_content import adapter_tags, curve_points, score_metrics, summary_metrics, training_params
@@ -43,8 +43,8 @@ class Tracking:
 
     @contextlib.contextmanager
     def exclusive(self, name: str) -> Iterator[MlflowClient]:
-        """Talk to MLflow alone among the processes that share a local artifact root; MLflow itself has no locks. Do not nest."""
-        folder = local_folder(self.artifact_root)
+        """Talk to MLflow alone among the processes that share a local artifact root or database; MLflow itself has no locks. Do not nest."""
+        folder = local_folder(self.artifact_root) or database_folder(self.tracking_uri)
         with locked(folder / name) if folder else contextlib.nullcontext(), talking_to(self.tracking_uri):
             yield self.client
 

@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosmos_ops.errors import UserError
-from cosmos_ops.lake import MANIFEST, Lake, Manifest, read_manifest
+from cosmos_ops.lake import Lake, Manifest, brought_file, read_manifest
 from cosmos_ops.registry import names
 from cosmos_ops.registry.connection import talking_to
 from cosmos_ops.registry.history import champion_times
 from cosmos_ops.registry.tracking import Tracking
 from cosmos_ops.registry.versions import aliases_of
 from cosmos_ops.shards.exclusions import read_forgotten
+from cosmos_ops.store.notes import subfolders
 
 SEEN_IN_TRAINING = ("train", "validation")
 
@@ -90,9 +91,9 @@ def adapters_on(lake: Lake, tracking: Tracking, dataset_versions: Iterable[str])
             for run in client.search_runs(experiments, text):
                 found.setdefault(_identity(run.data.tags), _entry(run.data.tags, run.info.run_id))
         held = {name: (aliases_of(client, name), champion_times(client, name)) for name in {entry["name"] for entry in found.values()} - {None}}
-    for path in sorted(lake.adapter("_").parent.glob(f"*/{MANIFEST}")):
-        made = read_manifest(path.parent)
-        if made.meta.get("dataset_version") in wanted:
+    for key in subfolders(lake.adapter("_").parent):
+        made = read_manifest(lake.adapter(key))
+        if made is not None and made.meta.get("dataset_version") in wanted:
             tags = {names.ADAPTER_KEY: made.key, names.DATASET_VERSION: made.meta["dataset_version"], names.RECIPE: made.meta["recipe"]["name"]}
             found.setdefault((made.key, made.data_version), _entry(tags, None))
     for entry in found.values():
@@ -128,7 +129,7 @@ def _made_of(lake: Lake, drops: list[str], where: tuple[str, str] | None) -> dic
             clips |= {row["clip_id"] for row in rows}
             shards |= {str((folder / row["shard"]).relative_to(lake.root)) for row in rows}
     latents = set()
-    for table in sorted(lake.root.glob("latents/*/*/latents.parquet")):
+    for table in _latent_tables(lake):
         rows = pq.read_table(table, columns=["clip_id", "file"]).to_pylist()
         latents |= {str((table.parents[1] / row["file"]).relative_to(lake.root)) for row in rows if row["clip_id"] in clips}
     return {"clips": sorted(clips), "shards": sorted(shards), "latents": sorted(latents)}
@@ -142,16 +143,27 @@ def _rows(manifest: Manifest | None, table: str, where: tuple[str, str] | None, 
     return found.to_pylist()
 
 
+def _latent_tables(lake: Lake) -> list[Path]:
+    """Tables of the latents of every dataset version. They are asked for by name: their folders lie among the tensor files, which are many."""
+    found = []
+    for name in subfolders(lake.root / "latents"):
+        store = lake.latents(name)
+        here = {path.name for path in store.iterdir() if path.is_dir()} if store.is_dir() else set()
+        found += [brought_file(store / version / "latents.parquet") for version in sorted(here | set(subfolders(lake.dataset("_").parent)))]
+    return [table for table in found if table.is_file()]
+
+
 def _profile_folders(lake: Lake, drop: str, stage: str) -> list[Path]:
-    return sorted(path.parent for path in lake.drop_stage(drop, stage).glob(f"*/{MANIFEST}"))
+    folder = lake.drop_stage(drop, stage)
+    return [folder / name for name in subfolders(folder)]
 
 
 def _dataset_rows(lake: Lake, where: tuple[str, str]) -> dict[str, list[dict[str, Any]]]:
     found = {}
-    for path in sorted(lake.dataset("_").parent.glob(f"*/{MANIFEST}")):
-        rows = _rows(read_manifest(path.parent), "samples.parquet", where, ["episode_id", "split"])
+    for version in subfolders(lake.dataset("_").parent):
+        rows = _rows(read_manifest(lake.dataset(version)), "samples.parquet", where, ["episode_id", "split"])
         if rows:
-            found[path.parent.name] = rows
+            found[version] = rows
     return found
 
 
@@ -161,5 +173,5 @@ def _episodes_by_split(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _evaluation_sets(lake: Lake, where: tuple[str, str]) -> list[str]:
-    paths = sorted(lake.evaluation_set("_").parent.glob(f"*/{MANIFEST}"))
-    return [path.parent.name for path in paths if _rows(read_manifest(path.parent), "samples.parquet", where, ["episode_id"])]
+    versions = subfolders(lake.evaluation_set("_").parent)
+    return [version for version in versions if _rows(read_manifest(lake.evaluation_set(version)), "samples.parquet", where, ["episode_id"])]

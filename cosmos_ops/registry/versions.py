@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from cosmos_ops.errors import UserError
-from cosmos_ops.lake import Lake, Manifest, read_manifest
+from cosmos_ops.lake import Lake, Manifest, brought_file, read_manifest
 from cosmos_ops.postgres import without_password
 from cosmos_ops.profiles import Profile
 from cosmos_ops.registry import names
@@ -128,7 +128,7 @@ def is_version_number(ref: str) -> bool:
 def adapter_path(lake: Lake, ref: str) -> Path | None:
     """The folder with PEFT files that a path or an adapter key names, or None."""
     places = [Path(ref)] + ([lake.adapter(ref)] if re.fullmatch(r"[0-9a-f]+", ref) else [])
-    return next((place for place in places if all((place / file).is_file() for file in PEFT_FILES)), None)
+    return next((place for place in places if all(brought_file(place / file).is_file() for file in PEFT_FILES)), None)
 
 
 def _ensure_model(client: MlflowClient, model: str, profile: Profile) -> None:

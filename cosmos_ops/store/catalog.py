@@ -17,7 +17,8 @@ _FACTS = ("fingerprint", "robot")
 def read_catalog(lake: Lake) -> dict[str, dict[str, Any]]:
     """Drop name -> `fingerprint` and `robot`."""
     text = read_pointer(lake.drops / _CATALOG)
-    return json.loads(text) if text is not None else _gathered(lake)
+    known = json.loads(text) if text is not None else _gathered(lake)
+    return {name: facts for name, facts in known.items() if not name.startswith(".") and "/" not in name}
 
 
 def enter(lake: Lake, name: str, facts: dict[str, Any], check: Callable[[dict[str, dict[str, Any]]], None]) -> None:

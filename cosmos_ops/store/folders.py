@@ -23,7 +23,7 @@ KEY = ".key"
 def stored_manifest(place: Place) -> dict[str, Any] | None:
     """The manifest of a folder as it is upstream now, with its hash of itself; None where the folder is not done there."""
     found = objects(place).read(f"{place.name}/{MANIFEST}")
-    return _parsed(place, found[0]) if found else None
+    return parsed_manifest(place, found[0]) if found else None
 
 
 def bring_manifest(place: Place, folder: Path) -> bool:
@@ -69,7 +69,7 @@ def bring_parts(place: Place, folder: Path, key: str) -> None:
         missing = [name for name in store.below(place.name) if name not in (KEY, MANIFEST) and not (folder / name).exists()]
 
         def bring(name: str) -> None:
-            path = folder / name
+            path = folder / _below(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.name}.part-{uuid.uuid4().hex[:8]}")
             if store.fetch(f"{place.name}/{name}", part):
@@ -92,7 +92,7 @@ def send_folder(place: Place, folder: Path) -> None:
     mine = json.loads((folder / MANIFEST).read_text())
     store = objects(place)
     found = store.read(f"{place.name}/{MANIFEST}")
-    theirs = _parsed(place, found[0]) if found else None
+    theirs = parsed_manifest(place, found[0]) if found else None
     if theirs is not None and theirs["key"] == mine["key"]:
         if theirs["files"] != mine["files"]:
             adopt(place, folder, theirs)
@@ -112,6 +112,13 @@ def send_folder(place: Place, folder: Path) -> None:
     (folder / UNSENT).unlink(missing_ok=True)
 
 
+def _below(name: str) -> str:
+    """A name that was given by the store: it must lead nowhere but below its folder."""
+    if not name or name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
+        raise ValueError(f"{name!r} leads out of its folder")
+    return name
+
+
 def adopt(place: Place, folder: Path, theirs: dict[str, Any]) -> None:
     """Make a folder here a copy of what another machine finished; files come as they are asked for."""
     if folder.exists():
@@ -126,14 +133,17 @@ def send_files(place: Place, folder: Path, files: Mapping[str, str]) -> None:
     in_parallel(lambda name: objects(place).send(f"{place.name}/{name}", folder / name, files[name]), files)
 
 
-def _parsed(place: Place, content: bytes) -> dict[str, Any]:
+def parsed_manifest(place: Place, content: bytes) -> dict[str, Any]:
+    """A manifest with its hash of itself, from its bytes. Raises `WorkFailed` where it is damaged, or lists a file outside its folder."""
     try:
         stored = json.loads(content)
         expected = stored.pop(MANIFEST_HASH, None)
         if expected is not None and expected != digest(stored, 64):
             raise ValueError("its content differs from its hash")
+        for name in stored["files"]:
+            _below(name)
         return stored | ({MANIFEST_HASH: expected} if expected else {})
-    except (ValueError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise WorkFailed(f"{place}/{MANIFEST} is damaged ({error}); remove that object and run the command that made the folder: it is made again") from None
 
 

@@ -32,22 +32,23 @@ def read_pointer(path: Path) -> str | None:
     return found[0].decode() if found else None
 
 
-def update_pointer(path: Path, change: Callable[[Any | None], Any]) -> Any:
+def update_pointer(path: Path, change: Callable[[Any | None], Any], unreadable: Any = None) -> Any:
     """Replace a pointer's JSON value by what `change` makes of it (None: it is not there); returns the value that is there then.
 
     Nothing is written where nothing changes. `change` may be called several times: where another machine wrote meanwhile, it gets the newer value.
+    It gets `unreadable` for what is no JSON; without that a `UserError` is raised.
     """
     with locked(path):
         place = located(path)
         if place is None:
-            stored = _json(path, read_pointer(path))
+            stored = _json(path, read_pointer(path), unreadable)
             if (value := change(stored)) != stored:
                 write_json(path, value)
             return value
         store = objects(place)
         for _ in range(_SWAPS):
             found = store.read(place.name)
-            stored = _json(path, found[0].decode()) if found else None
+            stored = _json(path, found[0].decode() if found else None, unreadable)
             value = change(stored)
             if value == stored:
                 return value
@@ -109,6 +110,18 @@ def share(*paths: Path) -> None:
             objects(place).send(place.name, path, file_sha256(path))
 
 
+def mirror(folder: Path) -> None:
+    """Make a small folder of unchanging files the same upstream: send what is new, then remove what is gone here."""
+    place = located(folder)
+    if place is None:
+        return
+    store = objects(place)
+    there = store.listed(place.name)[1]
+    here = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if not path.name.startswith(".")} if folder.is_dir() else {}
+    share(*(folder / name for name, size in here.items() if there.get(name) != size))
+    store.remove(f"{place.name}/{name}" for name in there if name not in here)
+
+
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders in a folder of the lake, here or upstream, sorted: one request a thousand of what is directly in it."""
     here = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
@@ -117,10 +130,12 @@ def subfolders(folder: Path) -> list[str]:
     return sorted(name for name in here | there if not name.startswith("."))
 
 
-def _json(path: Path, text: str | None) -> Any:
+def _json(path: Path, text: str | None, unreadable: Any) -> Any:
     try:
         return None if text is None else json.loads(text)
     except ValueError as error:
+        if unreadable is not None:
+            return unreadable
         raise UserError(f"{path} is not readable as JSON ({error}); restore it") from None
 
 

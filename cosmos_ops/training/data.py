@@ -14,6 +14,9 @@ from cosmos_ops.lake import Lake, brought_file
 from cosmos_ops.recipes import Recipe
 from cosmos_ops.training.objective import Draw, derived_seed, draw
 
+_ANNOUNCED = 32
+"""Places of the order, after those that are being read, whose files may be brought meanwhile."""
+
 
 class Latents(Protocol):
     """What training needs of a latent store."""
@@ -28,6 +31,10 @@ class Latents(Protocol):
 
     def dropped_text(self) -> torch.Tensor:
         """[L, D]."""
+        ...
+
+    def expect(self, clip_ids: Sequence[str]) -> None:
+        """These clips will be asked for soon: a store whose files are elsewhere may start to bring them."""
         ...
 
 
@@ -125,6 +132,7 @@ class ReadAhead:
 
     def __init__(self, latents: Latents, samples: Sequence[Sample], order: Order, recipe: Recipe, shape: Sequence[int]):
         self._latents, self._samples, self._order, self._recipe, self._shape = latents, samples, order, recipe, shape
+        self._count = len(samples)
         self._pool = ThreadPoolExecutor(1, "reader")
         self._coming: dict[range, Future] = {}
 
@@ -132,11 +140,19 @@ class ReadAhead:
         """The batch at these places; `following` is what will be taken next, None at the end."""
         now = self._coming.pop(positions, None) or self._start(positions)
         self._coming = {} if following is None else {following: self._start(following)}
+        if following is not None:
+            self._announce(following)
         return now.result()
 
     def close(self) -> None:
         """Wait for what is being read and forget it."""
         self._pool.shutdown(cancel_futures=True)
+
+    def _announce(self, following: range) -> None:
+        # Within the first epoch: what comes after it has been read before.
+        later = range(following.stop, min(following.stop + _ANNOUNCED, self._count))
+        if later:
+            self._latents.expect([self._samples[self._order[position]].clip_id for position in later])
 
     def _start(self, positions: range) -> Future:
         # The order is looked up here: it remembers an epoch's permutation and is for one thread.

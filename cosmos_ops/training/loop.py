@@ -18,6 +18,7 @@ from cosmos_ops.base_models import WorldModel
 from cosmos_ops.errors import WorkFailed
 from cosmos_ops.lake import write_json
 from cosmos_ops.recipes import Recipe
+from cosmos_ops.store import notes
 from cosmos_ops.training.adapters import attach_adapter, compute_in_half
 from cosmos_ops.training.average import WeightAverage
 from cosmos_ops.training.checkpoint import FOLDER, State, load_best, load_state, save_best, save_state
@@ -32,7 +33,7 @@ from cosmos_ops.training.guards import (
     remember,
     reproducible,
 )
-from cosmos_ops.training.journal import Journal, NoJournal
+from cosmos_ops.training.journal import LOG, Journal, NoJournal
 from cosmos_ops.training.kernels import DEFAULT, attention, fastest_attention
 from cosmos_ops.training.memory import MemorySettings
 from cosmos_ops.training.objective import derived_seed, draw, sample_losses
@@ -261,7 +262,16 @@ class Trainer:
         self.state = replace(self.state, seconds=self._seconds())
         if self.processes.first:
             save_state(self.checkpoints, self.state, self.parameters, self.optimizer, self.average and self.average.tensors, self.recipe.checkpoints_kept)
+            self._mirror()
         self._saved_at = time.monotonic()
+
+    def _mirror(self) -> None:
+        """With an upstream: checkpoints and log for another machine to go on from. Training does not wait for a store that is away: the next one goes too."""
+        try:
+            notes.mirror(self.checkpoints)
+            notes.share(self.folder / LOG)
+        except WorkFailed as error:
+            self._warn(f"this checkpoint is only on this machine: {error}")
 
     def _exhausted(self) -> bool:
         return self.recipe.patience is not None and self.state.worse >= self.recipe.patience

@@ -19,6 +19,7 @@ from cosmos_ops.base_models.latent_store import LatentStore
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import Lake, Manifest, Output, read_manifest, resume_folder, write_json
 from cosmos_ops.recipes import recipe_hash, recipe_to_json
+from cosmos_ops.store.notes import mirror
 from cosmos_ops.tensors import MAKE_ROOM
 from cosmos_ops.training.adapters import save_adapter
 from cosmos_ops.training.card import write_card
@@ -66,6 +67,7 @@ def train_adapter(
         processes.from_first(None)  # until the manifest is there
     if processes.first:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        mirror(folder / CHECKPOINTS)
     return replace(read_manifest(folder), unchanged=processes.first and not begun)
 
 

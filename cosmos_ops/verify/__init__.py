@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake
 from cosmos_ops.progress import Progress, silent
+from cosmos_ops.store.place import Place, located
 from cosmos_ops.verify.drops import check_drop
 from cosmos_ops.verify.hashing import Checking, Damage
 from cosmos_ops.verify.products import check_products
+from cosmos_ops.verify.upstream import check_copy, check_upstream
 
 __all__ = ["Damage", "Report", "verify_lake"]
 
@@ -37,8 +39,12 @@ def verify_lake(
     """Hash the lake, or one drop of it with its source, and name each damaged, missing or extra file with its remedy.
 
     Each finding goes to `found` as it is made. `fingerprint` is the data fingerprint of the profile in use: remedies say so where work was done
-    under another. Files are read in blocks, so memory does not grow with them. Raises `UserError` where there is no lake or no such drop.
+    under another. Of a lake with an upstream everything there is read, and then what is here of it. Files are
+    read in blocks, so memory does not grow with them. Raises `UserError` where there is no lake or no such drop.
     """
+    place = located(lake.root)
+    if place is not None:
+        return _verify_upstream(lake, place, drop, progress, found)
     if not lake.root.is_dir():
         raise UserError(f"there is no lake at {lake.root}; ingest a drop first, or set COSMOS_LAKE")
     names = sorted(path.name for path in lake.drops.glob("[!.]*") if path.is_dir())
@@ -49,4 +55,15 @@ def verify_lake(
             check_drop(checking, name, fingerprint)
         if drop is None:
             check_products(checking)
+        return Report(checking.checked, checking.checked_bytes, tuple(checking.damaged), tuple(checking.unfinished), tuple(checking.busy))
+
+
+def _verify_upstream(lake: Lake, place: Place, drop: str | None, progress: Progress, found: Callable[[Damage], None]) -> Report:
+    names = lake.drop_names()
+    if drop is not None and drop not in names:
+        raise UserError(f"drop {drop!r} is not in the lake; there are {', '.join(names) or 'none'}")
+    here = lake.drop(drop) if drop else lake.root
+    with Checking(lake, [], progress, found) as checking:
+        check_upstream(checking, place, drop)
+        check_copy(checking, here)
         return Report(checking.checked, checking.checked_bytes, tuple(checking.damaged), tuple(checking.unfinished), tuple(checking.busy))

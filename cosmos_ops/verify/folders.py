@@ -9,7 +9,7 @@ from cosmos_ops.lake import MANIFEST, MANIFEST_HASH, Manifest, read_manifest
 from cosmos_ops.logs.paths import LeadsOut, inside
 from cosmos_ops.verify.hashing import Checking
 
-_EXTRA = "extra: its folder's manifest does not list it"
+EXTRA = "extra: its folder's manifest does not list it"
 
 
 def check_folder(
@@ -46,7 +46,7 @@ def check_folder(
         return None
     checking.files(expected, lambda _: remedy, explain)
     for extra in sorted(visible_files(folder) - expected.keys() - {path}):
-        checking.report(extra, _EXTRA, f"remove {extra} or move it out of the lake: nothing reads it")
+        checking.report(extra, EXTRA, f"remove {extra} or move it out of the lake: nothing reads it")
     return manifest
 
 

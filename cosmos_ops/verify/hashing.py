@@ -51,7 +51,11 @@ class Checking:
             self._progress(self.checked, self.checked, "files checked")
 
     def report(self, path: Path, what: str, remedy: str, clips: tuple[str, ...] = ()) -> None:
-        damage = Damage(self.name(path), what, remedy, clips)
+        self.report_at(self.name(path), what, remedy, clips)
+
+    def report_at(self, where: str, what: str, remedy: str, clips: tuple[str, ...] = ()) -> None:
+        """The same for what is no file of this machine."""
+        damage = Damage(where, what, remedy, clips)
         self.damaged.append(damage)
         self._found(damage)
 
@@ -91,10 +95,17 @@ class Checking:
             return True
         return False
 
-    def _count(self, path: Path) -> None:
+    def expect(self, more: int) -> None:
+        """So many more will be counted."""
+        self._total += more
+
+    def count(self, where: str, size_bytes: int) -> None:
         self.checked += 1
-        self.checked_bytes += path.stat().st_size if path.is_file() else 0
-        self._progress(self.checked, max(self._total, self.checked + 1), self.name(path))
+        self.checked_bytes += size_bytes
+        self._progress(self.checked, max(self._total, self.checked + 1), where)
+
+    def _count(self, path: Path) -> None:
+        self.count(self.name(path), path.stat().st_size if path.is_file() else 0)
 
 
 def _hash(path: Path) -> str | None:

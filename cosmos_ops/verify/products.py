@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,10 +57,16 @@ def _current(checking: Checking) -> Iterator[tuple[Path, tuple[Path, str]]]:
     for head in sorted((root / _HEADS).glob("[!.]*.json")):
         pointers = checking.parsed(head, f"remove {head} and run `cosmos-ops run`: finished work is found again")
         for name, value in sorted(pointers.items() if isinstance(pointers, dict) else ()):
-            kind = name.partition("/")[0]
-            place = f"{_POINTERS.get(kind, kind)}/{value}" if kind != _LATENTS else value
-            if isinstance(value, str) and (kind in _POINTERS or kind in _AGAIN or kind == _LATENTS):
+            if (place := folder_of_pointer(name, value)) is not None:
                 yield root / place, (head, name)
+
+
+def folder_of_pointer(name: str, value: Any) -> str | None:
+    """The lake's folder that a pointer's value stands for; None for pointers to something else."""
+    kind = name.partition("/")[0]
+    if not isinstance(value, str) or (kind not in _POINTERS and kind not in _AGAIN and kind != _LATENTS):
+        return None
+    return f"{_POINTERS.get(kind, kind)}/{value}" if kind != _LATENTS else value
 
 
 def _file_remedy(path: Path, command: str) -> str:

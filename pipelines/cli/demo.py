@@ -95,7 +95,7 @@ def _told(env: Environment, outcome: dict[str, Any], retraining: dict[str, Any],
     summaries = [drop_summary(env.lake, env.profile, name) for name in names]
     kept = ("report", "dataset_version", "evaluation_set", "scores", "paired", "champion", "promoted", "reason")
     return {
-        "lake": str(env.lake_root),
+        "lake": env.lake_url or str(env.lake_root),
         "tracking_uri": without_password(env.tracking_uri),
         "drops": names,
         "episodes": sum(summary["episodes"] for summary in summaries),

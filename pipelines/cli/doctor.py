@@ -5,6 +5,7 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -51,7 +52,7 @@ def doctor(arguments, output: Output) -> dict[str, Any]:
     env = environment()
     prepare(env)
     findings = [_python()]
-    for look in (_packages, _device, _encoder, _readers, _disk, _dagster, _mlflow, _profile, *_OF_ENVIRONMENT.get(env.name, ())):
+    for look in (_packages, _device, _encoder, _readers, _disk, _lake, _dagster, _mlflow, _profile, *_OF_ENVIRONMENT.get(env.name, ())):
         findings += _guarded(look, env)
     for finding in findings:
         mark = "ok  " if finding.ok else ("FAIL" if finding.needed else "note")
@@ -113,6 +114,33 @@ def _readers(env: Environment) -> list[Finding]:
 def _disk(env: Environment) -> list[Finding]:
     usage = shutil.disk_usage(env.home)
     return [Finding("disk", usage.free > _FREE_BYTES, f"{usage.free / 2**30:.0f} GiB free at {env.home}", needed=False)]
+
+
+def _lake(env: Environment) -> list[Finding]:
+    """Whether the store of a lake that is elsewhere answers, can be written to, and refuses to write over what changed meanwhile."""
+    from cosmos_ops.store.objects import Conflict, objects
+    from cosmos_ops.store.place import located
+
+    place = located(env.lake_root)
+    if place is None:
+        return [Finding("lake", True, f"{env.lake_root}, on this machine")]
+    probe = f".doctor-{uuid.uuid4().hex[:8]}"
+    try:
+        store = objects(place)
+        store.write(probe, b"1", tag=None)
+        try:
+            store.write(probe, b"2", tag=None)
+            swaps = False
+        except Conflict:
+            swaps = True
+        finally:
+            store.remove([probe])
+    except (UserError, WorkFailed) as error:
+        return [Finding("lake", False, str(error))]
+    told = f"{place.url} answers and can be written to; working copy in {env.lake_root}"
+    if swaps:
+        return [Finding("lake", True, told)]
+    return [Finding("lake", True, told), Finding("lake, two writers", False, "the store knows no conditional writes: change it from one machine", needed=False)]
 
 
 def _dagster(env: Environment) -> list[Finding]:

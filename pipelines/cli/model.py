@@ -12,6 +12,7 @@ from cosmos_ops.lake import Manifest, read_manifest
 from cosmos_ops.recipes import recipe_hash, resolve_recipe
 from cosmos_ops.registry.gates import load_gates
 from cosmos_ops.shards.validated import validated_drops
+from cosmos_ops.store.notes import read_pointer
 from pipelines.cli import adapters
 from pipelines.cli.board import print_board
 from pipelines.cli.output import Output
@@ -121,9 +122,8 @@ def model_inputs(env: Environment, recipes: list[str]) -> str:
     lake, profile = env.lake, env.profile
     names = validated_drops(lake, profile.data_fingerprint)
     shards = {name: read_manifest(lake.drop_stage(name, "shards", profile.data_fingerprint)).data_version for name in names}
-    forgotten = lake.root / "forgotten.json"
     resolved = {name: recipe_hash(resolve_recipe(name, profile, env.recipes_folder)) for name in recipes}
-    return digest([shards, profile, resolved, forgotten.read_text() if forgotten.is_file() else None, *_own_gates(env)])
+    return digest([shards, profile, resolved, read_pointer(lake.root / "forgotten.json"), *_own_gates(env)])
 
 
 def _own_gates(env: Environment) -> list[Any]:

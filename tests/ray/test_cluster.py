@@ -6,7 +6,6 @@ import time
 import pytest
 
 from assets.resources.ray_workers import RayWorkersResource
-from cosmos_ops.errors import WorkFailed
 from cosmos_ops.lake import Lake
 from cosmos_ops.quality.assess import assess_drop
 from cosmos_ops.shards.write import write_shards

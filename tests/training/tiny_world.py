@@ -95,6 +95,9 @@ class MemoryLatents:
     def text(self, caption: str) -> torch.Tensor:
         return self.texts[caption]
 
+    def expect(self, clip_ids) -> None:
+        """All is here."""
+
     def dropped_text(self) -> torch.Tensor:
         return torch.zeros(TOKENS, WIDTH)
 
