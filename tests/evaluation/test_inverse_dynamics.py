@@ -100,6 +100,17 @@ def test_clips_without_the_actions_or_of_another_camera_have_no_value(trained):
     assert served.values[samples[1].sample_key]["action_consistency"] > 0
 
 
+def test_a_clip_with_too_few_generated_frames_to_span_the_time_has_no_value(trained):
+    lake, manifest = trained
+    samples = read_samples(lake, EVALUATION)[:1]
+    for first, known in ((CLIP.frames - 1, True), (CLIP.frames, False), (CLIP.frames + 1, False)):
+        served = InverseDynamics(manifest).measure(
+            Task(lake, samples, lambda sample: real_frames(lake, sample), first, ("action_consistency",)), lambda *step: None
+        )
+        assert (served.values[samples[0].sample_key]["action_consistency"] is not None) is known
+    assert len(pairs_of(*told(5, 0), 100.0, 0)) == 0
+
+
 def test_without_telemetry_or_skill_or_validation_clips_there_is_a_reason(tmp_path):
     def silent_log(episode, window):
         return told(episode, window)[0], np.zeros((CLIP.frames, 0), np.float32)

@@ -39,14 +39,14 @@ class Pairs:
 
 
 def pairs_of(frames: np.ndarray, actions: np.ndarray, fps: float, camera: int, first: int = 0) -> Pairs:
-    """All pairs of a clip whose first frame is `first` or later: uint8 [T, H, W, 3], float32 [T, A]."""
+    """All pairs of a clip whose first frame is `first` or later: uint8 [T, H, W, 3], float32 [T, A]; none where it is too short for one."""
     small, span = small_frames(frames), span_frames(fps)
-    before = torch.arange(first, len(small) - span)
+    before = torch.arange(first, max(first, len(small) - span))
     return Pairs(small, before, before + span, torch.full_like(before, camera), torch.from_numpy(np.asarray(actions, np.float32))[before])
 
 
 def read_pairs(lake: Lake, rows: list[dict], cameras: list[str], width: int, progress: Progress) -> Pairs | None:
-    """Pairs of the clips of a samples table that have `width` finite action channels; None where no clip has."""
+    """Pairs of the clips of a samples table that have `width` finite action channels; None where there is none."""
     chosen = sorted(rows, key=lambda row: digest(["reader", row["clip_id"]]))[:MAX_CLIPS]
     parts = []
     for done, row in enumerate(chosen):
@@ -54,7 +54,7 @@ def read_pairs(lake: Lake, rows: list[dict], cameras: list[str], width: int, pro
         clip = read_clip(lake, row["shard_path"], row["key"])
         if clip.actions.shape == (len(clip.frames), width) and np.isfinite(clip.actions).all():
             parts.append(pairs_of(clip.frames, clip.actions, clip.fps, cameras.index(row["camera"])))
-    return joined(parts) if parts else None
+    return joined(parts) if any(map(len, parts)) else None
 
 
 def joined(parts: list[Pairs]) -> Pairs:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from cosmos_ops.errors import WorkFailed
 from cosmos_ops.evaluation.inverse_dynamics.clips import pairs_of
 from cosmos_ops.evaluation.inverse_dynamics.fit import Fitted
-from cosmos_ops.evaluation.inverse_dynamics.reader import ActionReader
+from cosmos_ops.evaluation.inverse_dynamics.reader import ActionReader, span_frames
 from cosmos_ops.evaluation.inverse_dynamics.train import SETTINGS, WEIGHTS
 from cosmos_ops.evaluation.served import Served, Task, Values
 from cosmos_ops.lake import Manifest
@@ -25,7 +25,7 @@ class InverseDynamics:
 
     A sample's value is the root mean square over its pairs of frames and the channels that are read, in standard deviations of the recorded
     actions of training. `real` is the same on the real continuation, `constant` that of always saying the training mean. A sample has no value
-    where its clip has no such actions or its camera was never trained on.
+    where its clip has no such actions or too few generated frames, or its camera was never trained on.
     """
 
     def __init__(self, manifest: Manifest):
@@ -53,11 +53,10 @@ class InverseDynamics:
             progress(done, len(task.samples), "reading actions")
             clip = read_clip(task.lake, sample.shard_path, sample.key)
             width = len(self.fitted.mean)
-            readable = sample.camera in self.cameras and clip.actions.shape == (len(clip.frames), width) and np.isfinite(clip.actions).all()
-            error = None
-            if readable:
-                # From the last conditioning frame on: the step into the first generated frame is the model's too.
-                start, camera = task.first - 1, self.cameras.index(sample.camera)
+            start, error = task.first - 1, None  # from the last conditioning frame on: the step into the first generated frame is the model's too
+            recorded = clip.actions.shape == (len(clip.frames), width) and np.isfinite(clip.actions).all()
+            if recorded and sample.camera in self.cameras and start + span_frames(clip.fps) < len(clip.frames):
+                camera = self.cameras.index(sample.camera)
                 error = self.fitted.error(pairs_of(task.read(sample), clip.actions, clip.fps, camera, start), self.read)
                 if sample.clip_id not in known:
                     real = pairs_of(clip.frames, clip.actions, clip.fps, camera, start)

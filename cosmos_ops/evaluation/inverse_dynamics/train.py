@@ -71,7 +71,7 @@ def _pairs(lake: Lake, rows: list[dict], cameras: list[str], progress: Progress)
         return None, None, "the clips have no recorded actions to train an inverse dynamics model on"
     made = [read_pairs(lake, part, cameras, width, progress) for part in (train, validation)]
     if None in made:
-        return None, None, f"too few clips have {width} finite action channels to train an inverse dynamics model on"
+        return None, None, f"too few clips are long enough and have {width} finite action channels to train an inverse dynamics model on"
     return made[0], made[1], None
 
 
