@@ -12,6 +12,7 @@ from cosmos_ops.captions import task
 from cosmos_ops.captions.telemetry.captions import VERSION as TELEMETRY_VERSION
 from cosmos_ops.captions.telemetry.captions import telemetry_captions
 from cosmos_ops.captions.template import CLIP_FIELDS, FIELDS, fill, template_fields
+from cosmos_ops.captions.vlm import VERSION as VLM_VERSION
 from cosmos_ops.errors import UserError
 from cosmos_ops.hashing import digest
 from cosmos_ops.lake import Lake, Manifest, Output, build_folder, require_manifest
@@ -22,7 +23,6 @@ from cosmos_ops.progress import Progress, silent
 from cosmos_ops.tables import content_hash, write_table
 
 CODE_VERSION = "3"
-VLM_VERSION = "1"
 CAPTIONERS = ("task", "telemetry", "vlm", "combined")
 FALLBACK = "task/telemetry"
 """Captioner of a clip whose log has no task where its caption is to be made of that: what its telemetry tells stands in the task's place."""

@@ -57,7 +57,7 @@ def test_combined_captions_reach_the_shards_and_the_key_reaches_the_endpoint_alo
         assert row["caption"].startswith(f"{task} the block. The arm moves 0.") and " along " in row["caption"], row
         assert row["caption"].split(". ")[-1].startswith("A red block slides over the table, seen ") or "A red block slides" in row["caption"]
         assert (
-            row["captioner"] == "combined" and row["captioner_version"] == "1, telemetry 1, vlm 1 toy-vision" and 10 < row["tokens"] <= row["max_tokens"] == 90
+            row["captioner"] == "combined" and row["captioner_version"] == "1, telemetry 2, vlm 1 toy-vision" and 10 < row["tokens"] <= row["max_tokens"] == 90
         )
     (index,) = home.lake.glob("drops/monday/shards/*/index.parquet")
     assert pq.read_table(index)["caption"].to_pylist() == [row["caption"] for row in rows]

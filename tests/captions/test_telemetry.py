@@ -192,10 +192,12 @@ def test_no_unit_and_no_direction_is_ever_made_up(rows):
         ("motor_3", "", "motor 3"),
         ("right_arm_2", "right", "joint 2"),
         ("j4 [rad]", "", "joint 4"),
+        ("robot2_joint_pos_3", "third", "joint 3"),
     ],
 )
 def test_names_are_read_as_people_read_them(name, limb, label):
-    (found,) = robot_parts((name,), (), 1).limbs
+    others = ("robot0_joint_pos_0",) if name.startswith("robot") else ()
+    *_, found = robot_parts((*others, name), (), 1 + len(others)).limbs
     assert (found.name, [joint.label for joint in found.joints]) == (limb, [label])
 
 

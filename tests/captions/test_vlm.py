@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from cosmos_ops.captions.vlm.pictures import key_times_s
+from cosmos_ops.captions.vlm.prompt import filled
 from cosmos_ops.captions.write import caption_drop
 from cosmos_ops.chat.refusal import is_refusal
 from cosmos_ops.errors import UserError, WorkFailed
@@ -336,6 +337,11 @@ def test_wrong_settings_are_told_before_anything_is_sent(lake, tmp_path):
         path.write_text(yaml.safe_dump(nano | {"captions": captions}))
         with pytest.raises(UserError, match=words):
             load_profile(str(path))
+
+
+def test_a_task_that_looks_like_a_field_stays_as_it_is():
+    clip = {"task": "show the $camera", "robot": "arm", "camera": "front", "frame_times_s": [0.0] * 8, "fps": 8.0}
+    assert filled("$task; $robot, $camera, $seconds s, $frames, $other", clip, 4) == "show the $camera; arm, front, 1.0 s, 4, $other"
 
 
 def test_a_prompt_of_one_s_own_lies_beside_its_profile(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from cosmos_ops.logs.drops import Drop
 from cosmos_ops.profiles import TelemetrySettings
 from cosmos_ops.progress import Progress, silent
 
-VERSION = "1"
+VERSION = "2"
 """Raised whenever the same telemetry may get another description."""
 _AXES = {"robomimic-hdf5": ("x", "y", "up")}
 """Formats that say where an axis of their positions points: robosuite's world has z upwards."""

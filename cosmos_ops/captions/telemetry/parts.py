@@ -35,6 +35,8 @@ _POSE = {
 _AXES = ("x", "y", "z")
 _QUATERNION = ("qx", "qy", "qz", "qw")
 _SIDES = ("left", "right")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+"""By a robot's number, one digit from 0."""
 _SILENT = {"pos", "position", "qpos", "joint", "k", "observation", "state", "positions"}
 """Words that say nothing to a reader; `joint` stays where a number follows."""
 _CLOSES_HIGH = {"close", "closed", "closedness", "closing", "knuckle"}
@@ -71,7 +73,7 @@ class Limb:
     """An arm, or all there is where no name tells arms apart."""
 
     name: str
-    """`left`, `right`, `first`, `second`; empty for the only one."""
+    """`left`, `right`, `first`, `second`, ...; empty for the only one."""
     joints: tuple[Joint, ...] = ()
     position: tuple[int, ...] = ()
     """Columns of x, y, z of the tool, those that are there."""
@@ -138,7 +140,7 @@ class _Column:
 
     def group(self, sided: bool, numbered: bool) -> str:
         if numbered and self.number:
-            return {"0": "first", "1": "second"}.get(self.number, f"{int(self.number) + 1}th")
+            return _ORDINALS[int(self.number)]
         return self.side if sided else ""
 
 

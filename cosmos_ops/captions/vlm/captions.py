@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cosmos_ops.captions.source import with_episodes
+from cosmos_ops.captions.vlm import VERSION
 from cosmos_ops.captions.vlm.answers import Answers, answer_key
 from cosmos_ops.captions.vlm.pictures import key_frames, key_times_s
 from cosmos_ops.captions.vlm.prompt import filled, read_prompt
@@ -20,8 +21,6 @@ from cosmos_ops.logs.drops import Drop
 from cosmos_ops.profiles import ClipGeometry, VlmSettings
 from cosmos_ops.progress import Progress, silent
 
-VERSION = "1"
-"""Raised whenever the same question may be put otherwise."""
 _AHEAD = 2
 """Clips a worker that may be waiting for their turn: pictures are made when a worker is free."""
 

@@ -1,5 +1,6 @@
 """Prompts for the vision model: text files, filled with what the log says of a clip."""
 
+import re
 from pathlib import Path
 
 from cosmos_ops.errors import UserError
@@ -31,6 +32,5 @@ def filled(prompt: str, clip: dict, frames: int) -> str:
         "$seconds": f"{len(clip['frame_times_s']) / clip['fps']:.1f}",
         "$frames": str(frames),
     }
-    for field, value in values.items():
-        prompt = prompt.replace(field, value)
-    return prompt
+    # In one go: what a log says may itself look like a field.
+    return re.sub("|".join(map(re.escape, values)), lambda field: values[field[0]], prompt)
