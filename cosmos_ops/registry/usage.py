@@ -1,11 +1,12 @@
 """Lineage forwards: everything that was ever made from an episode or a drop, down to the adapters and the aliases they hold."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from mlflow.store.entities import PagedList
 
 from cosmos_ops.errors import UserError
 from cosmos_ops.lake import Lake, Manifest, brought_file, read_manifest
@@ -18,6 +19,7 @@ from cosmos_ops.shards.exclusions import read_forgotten
 from cosmos_ops.store.notes import subfolders
 
 SEEN_IN_TRAINING = ("train", "validation")
+_PAGE = 1000
 
 
 def lineage_of_episode(lake: Lake, tracking: Tracking, episode_id: str) -> dict[str, Any]:
@@ -83,12 +85,12 @@ def adapters_on(lake: Lake, tracking: Tracking, dataset_versions: Iterable[str])
     found: dict[tuple[str, str], dict[str, Any]] = {}
     with talking_to(tracking.tracking_uri):
         client = tracking.client
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        experiments = [experiment.experiment_id for experiment in _all(client.search_experiments)]
         for dataset in wanted:
-            for version in client.search_model_versions(f"tags.`{names.DATASET_VERSION}` = '{dataset}'"):
+            for version in _all(client.search_model_versions, f"tags.`{names.DATASET_VERSION}` = '{dataset}'"):
                 found[_identity(version.tags)] = _entry(version.tags, version.run_id, version.name, int(version.version))
             text = f"tags.`{names.KIND}` = 'adapter' and tags.`{names.DATASET_VERSION}` = '{dataset}'"
-            for run in client.search_runs(experiments, text):
+            for run in _all(client.search_runs, experiments, text):
                 found.setdefault(_identity(run.data.tags), _entry(run.data.tags, run.info.run_id))
         held = {name: (aliases_of(client, name), champion_times(client, name)) for name in {entry["name"] for entry in found.values()} - {None}}
     for key in subfolders(lake.adapter("_").parent):
@@ -101,6 +103,17 @@ def adapters_on(lake: Lake, tracking: Tracking, dataset_versions: Iterable[str])
         entry["aliases"] = sorted(alias for alias, number in aliases.items() if number == entry["version"])
         entry["champion"] = times.get(entry["version"], [])
     return sorted(found.values(), key=lambda entry: (entry["name"] is None, entry["name"] or "", entry["version"] or 0, entry["adapter_key"]))
+
+
+def _all(search: Callable[..., PagedList], *arguments: Any) -> list[Any]:
+    """Everything a search of MLflow finds: it gives a page at a time, and says nothing where more follow."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(*arguments, max_results=_PAGE, page_token=token)
+        found += page
+        if not (token := page.token):
+            return found
 
 
 def _identity(tags: dict[str, str]) -> tuple[str, str]:

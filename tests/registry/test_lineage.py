@@ -150,6 +150,15 @@ def test_adapters_that_were_never_registered_or_recorded_are_found_too(house, ch
     )
 
 
+def test_adapters_are_found_on_whichever_page_of_mlflow_they_are(house, champions, monkeypatch):
+    for recipe in ("lora-r32", "dora-r32"):
+        house.record(house.adapter(recipe, house.dataset(FIRST)))
+    house.tracking.client.create_experiment("someone else's")
+    whole = lineage_of_episode(house.lake, house.tracking, "ep-a")["adapters"]
+    monkeypatch.setattr("cosmos_ops.registry.usage._PAGE", 1)
+    assert lineage_of_episode(house.lake, house.tracking, "ep-a")["adapters"] == whole and len([made for made in whole if made["run_id"]]) == 4
+
+
 def test_mermaid_graphs_join_drop_and_alias(house, champions):
     graph = lineage_mermaid(lineage_of_episode(house.lake, house.tracking, "ep-f")).splitlines()
     assert graph[0] == "flowchart LR"
