@@ -27,44 +27,51 @@ class RaySettings:
     """Whether this process was given one by a variable; its value is Ray's to read."""
     nodes: int = 1
     """Nodes of one training."""
-    gpus_per_node: int | None = None
-    """GPUs that one training takes of each of its nodes; None: one where the cluster has any."""
+    gpus_per_node: int = 1
+    """GPUs that one training takes of each of its nodes; none where COSMOS_DEVICE is `cpu`."""
 
 
 def ray_settings(variables: Mapping[str, str]) -> RaySettings:
     """The settings as the variables say; `address` may be empty, which `local` does not mind."""
-    gpus = variables.get("COSMOS_RAY_GPUS")
     return RaySettings(
         address=variables.get("RAY_ADDRESS") or "",
         jobs_url=variables.get("RAY_API_SERVER_ADDRESS") or "",
         token_mode=(variables.get("RAY_AUTH_MODE") or "").lower() == "token",
         token_told=bool(variables.get("RAY_AUTH_TOKEN") or variables.get("RAY_AUTH_TOKEN_PATH")),
         nodes=_count(variables.get("COSMOS_RAY_NODES") or "1", "COSMOS_RAY_NODES", 1),
-        gpus_per_node=_count(gpus, "COSMOS_RAY_GPUS", 0) if gpus else None,
+        gpus_per_node=_count(variables.get("COSMOS_RAY_GPUS") or "1", "COSMOS_RAY_GPUS", 1),
     )
 
 
 def ray_environment(env: "Environment") -> Differences:
     """What work on a cluster changes. Raises `UserError` for a setting that cannot work; connects to nothing."""
     from assets.resources.ray_gpu import RayGpuResource
+    from assets.resources.ray_launcher import RayTrainingLauncher
     from assets.resources.ray_workers import RayWorkersResource
 
     ray = env.ray
-    check_address(ray.address)
+    check_address(ray.address, ray.jobs_url)
     return Differences(
         resources={
             "workers": RayWorkersResource(address=ray.address),
             "gpu": RayGpuResource(address=ray.address, device_name=env.device, precision_name=env.precision),
+            "launcher": RayTrainingLauncher(address=ray.address, jobs_url=ray.jobs_url, nodes=ray.nodes, gpus_per_node=_gpus(env)),
         }
     )
 
 
-def check_address(address: str) -> None:
+def _gpus(env: "Environment") -> int:
+    return 0 if env.device == "cpu" else env.ray.gpus_per_node
+
+
+def check_address(address: str, jobs_url: str = "") -> None:
     """Raises `UserError` for what is no address of a cluster."""
     if not address:
         raise UserError("COSMOS_ENV is ray and RAY_ADDRESS is not set; set it to the cluster's address, HOST:6379 on one of its nodes, else ray://HOST:10001")
     if address.startswith(("http://", "https://")):
         raise UserError(f"RAY_ADDRESS is {address!r}, the address of a dashboard; put that in RAY_API_SERVER_ADDRESS, and HOST:6379 in RAY_ADDRESS")
+    if address.startswith("ray://") and not jobs_url:
+        raise UserError(f"RAY_ADDRESS is {address!r}, through which Ray cannot say where jobs go; set RAY_API_SERVER_ADDRESS, http://HOST:8265")
 
 
 def _count(value: str, variable: str, least: int) -> int:

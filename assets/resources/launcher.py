@@ -48,9 +48,11 @@ class TrainingLauncher(dg.ConfigurableResource):
             except BaseException:
                 self._stop(context, process)
                 raise
-        messages = list(session.get_custom_messages())
-        for message in messages[seen:]:
-            self._log(context, message)
+        self._observe(context, session, seen)
+        return self._outcome(code, list(session.get_custom_messages()))
+
+    def _outcome(self, code: int, messages: list[dict]) -> list[dict]:
+        """The messages of a training that ended well; the failure of another."""
         if code == 0:
             return messages
         if code == EXIT_RETRY:

@@ -7,8 +7,12 @@ import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cosmos_ops.errors import UserError, WorkFailed
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
 
 _ANSWER_S = 5.0
 
@@ -47,6 +51,14 @@ def connect(address: str) -> None:
             signal.signal(signal.SIGTERM, stops)  # Ray puts its own in place, and a cancelled run would not be told
 
 
+def has(address: str, kind: str) -> float:
+    """How many `CPU` or `GPU` the cluster at `address` has. Raises like `connect`."""
+    connect(address)
+    import ray
+
+    return ray.cluster_resources().get(kind, 0.0)
+
+
 def look(address: str, jobs_url: str = "") -> ClusterFacts:
     """What the cluster at `address` has. Raises like `connect`."""
     _knock(address)
@@ -68,6 +80,20 @@ def jobs_address(address: str) -> str | None:
         return get_address_for_submission_client(address)
     except (ValueError, ConnectionError):
         return None
+
+
+def client_of(address: str, jobs_url: str = "") -> "JobSubmissionClient":
+    """What submits jobs to the cluster at `address`. Raises `UserError` without Ray, `WorkFailed` where its dashboard does not answer."""
+    try:
+        from ray.job_submission import JobSubmissionClient
+    except ImportError:
+        raise UserError("Ray is not installed; install the project with its extra `ray`") from None
+    _knock(address)
+    try:
+        return JobSubmissionClient(jobs_url or jobs_address(address))
+    except Exception as error:
+        told = f"the Ray cluster at {address} takes no jobs: {one_line(error)}; start its dashboard, or say where it is in RAY_API_SERVER_ADDRESS"
+        raise WorkFailed(told) from None
 
 
 def _knock(address: str) -> None:

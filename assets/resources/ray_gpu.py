@@ -1,7 +1,7 @@
 """The accelerators of a Ray cluster: this machine, which only shares out the work, may have none."""
 
 from assets.resources.gpu import GpuResource
-from assets.resources.ray_cluster import connect
+from assets.resources.ray_cluster import connect, has
 
 
 class RayGpuResource(GpuResource):
@@ -13,10 +13,7 @@ class RayGpuResource(GpuResource):
         """`cuda` where any node has a GPU, unless a device was named; it is the device as the node calls it."""
         if self.device_name != "auto":
             return self.device_name
-        connect(self.address)
-        import ray
-
-        return "cuda" if ray.cluster_resources().get("GPU") else "cpu"
+        return "cuda" if has(self.address, "GPU") else "cpu"
 
     def devices(self) -> tuple[str, ...]:
         """One: batches are shared out by the cluster, each with a device of its own."""

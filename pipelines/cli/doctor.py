@@ -185,7 +185,7 @@ def _ray(env: Environment) -> list[Finding]:
         told = "no token is asked for: who reaches the cluster runs code on it; RAY_AUTH_MODE=token with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH closes it"
     found.append(Finding("ray token", env.ray.token_mode, told, needed=False))
     try:
-        ray_environment.check_address(env.ray.address)
+        ray_environment.check_address(env.ray.address, env.ray.jobs_url)
         if not all(finding.ok for finding in found[: len(ray_environment.PACKAGES)]):
             return found
         from assets.resources.ray_cluster import look

@@ -13,6 +13,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cosmos_ops.errors import UserError
 from pipelines.environments import PROJECT
 
 _MARK = "COSMOS_TEST_RAY_NODE"
@@ -103,3 +104,34 @@ def _own_address() -> str:
     from ray._private.services import get_node_ip_address
 
     return get_node_ip_address()
+
+
+def gated(shared: tuple, part):
+    """A task that says where it runs and waits for a file, then does what it is for."""
+    import ray
+
+    folder, function, own = shared
+    (folder / ray.get_runtime_context().get_node_id()).touch()
+    wait_for((folder / "open").exists, 120)
+    return function(own, part)
+
+
+def wait_for(holds, limit_s: float = 60.0) -> None:
+    """Until `holds()`; fails after the limit."""
+    deadline = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < deadline, f"{holds} does not hold after {limit_s} s"
+        time.sleep(0.05)
+
+
+def refuse(what: str, part: int) -> int:
+    """Part 2 is bad input."""
+    if part == 2:
+        raise UserError(f"part {part} is {what}")
+    return part
+
+
+def die(folder: Path, part: int) -> None:
+    """Leaves a note and ends the worker's process."""
+    (folder / str(os.getpid())).touch()
+    os.kill(os.getpid(), signal.SIGKILL)

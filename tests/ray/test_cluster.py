@@ -1,18 +1,32 @@
 """On a real cluster of two nodes: the same bytes as here, whatever dies."""
 
+import os
 import shutil
-import time
+import threading
 
 import pytest
 
-from assets.resources.ray_workers import RayWorkersResource
+from assets.resources.ray_workers import RayWorkers, RayWorkersResource
+from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import Lake
 from cosmos_ops.quality.assess import assess_drop
 from cosmos_ops.shards.write import write_shards
 from tests.fixtures.lerobot_factory import write_lerobot
+from tests.ray.nodes import die, gated, refuse, wait_for
 from tests.shards.lakes import ready_for_shards, small_profile
 
 pytestmark = pytest.mark.slow
+PROFILE = small_profile()
+
+
+class Gated(RayWorkers):
+    """Tasks wait for a file."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def map(self, function, shared, parts, device="cpu"):
+        return super().map(gated, (self.folder, function, shared), parts, device)
 
 
 @pytest.fixture(scope="module")
@@ -21,27 +35,71 @@ def workers(cluster):
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
+def made_here(tmp_path_factory):
     """A lake with the quality and shards of a toy log as this machine alone makes them."""
     folder = tmp_path_factory.mktemp("local")
     log = write_lerobot(folder / "toy", cameras=("front", "wrist"))
-    lake = ready_for_shards(folder / "lake", log, small_profile())
-    shutil.copytree(lake.root, folder / "planned")
-    return lake, write_shards(lake, "toy", small_profile()), folder / "planned"
+    lake = ready_for_shards(folder / "lake", log, PROFILE)
+    write_shards(lake, "toy", PROFILE)
+    return lake
 
 
-def seconds(number: float, sleep_s: float) -> float:
-    time.sleep(sleep_s)
-    return number
+@pytest.fixture
+def lake(made_here, tmp_path):
+    """A copy without quality and shards."""
+    shutil.copytree(made_here.root, tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    for stage in ("quality", "shards"):
+        shutil.rmtree(lake.drop_stage("toy", stage))
+    return lake
 
 
-def test_quality_and_shards_are_those_of_one_machine(cluster, workers, local, tmp_path):
-    lake, made, planned = local
-    shutil.copytree(planned, tmp_path / "lake")
-    there = Lake(tmp_path / "lake")
-    profile = small_profile()
-    here = assess_drop(lake, "toy", profile)
-    assert here.unchanged
-    shutil.rmtree(there.drop_stage("toy", "quality"))
-    assert assess_drop(there, "toy", profile, workers=workers).data_version == here.data_version
-    assert write_shards(there, "toy", profile, workers=workers).files == made.files
+def files(lake, stage):
+    folder = lake.drop_stage("toy", stage, PROFILE.data_fingerprint)
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".tar", ".parquet", ".png")}
+
+
+def test_quality_and_shards_are_those_of_one_machine(workers, made_here, lake):
+    assess_drop(lake, "toy", PROFILE, workers=workers)
+    write_shards(lake, "toy", PROFILE, workers=workers)
+    for stage in ("quality", "shards"):
+        assert files(lake, stage) == files(made_here, stage)
+
+
+def test_a_node_that_dies_in_mid_drop_costs_only_time(cluster, workers, made_here, lake, tmp_path):
+    import ray
+
+    before = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    name = cluster.add_node()
+    wait_for(lambda: sum(node["Alive"] for node in ray.nodes()) == 3)
+    (lost,) = {node["NodeID"] for node in ray.nodes() if node["Alive"]} - before
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    killed = threading.Event()
+
+    def kill():
+        wait_for((folder / lost).exists)  # it is at work on a part of the drop
+        cluster.kill_node(name)
+        killed.set()
+        (folder / "open").touch()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    write_shards(lake, "toy", PROFILE, workers=Gated(folder))
+    thread.join()
+    assert killed.is_set()
+    assert files(lake, "shards") == files(made_here, "shards")
+
+
+def test_an_expected_failure_on_a_node_is_the_same_line_here(workers):
+    results = workers.map(refuse, "too dark", [1, 2, 3])
+    assert next(results) == 1
+    with pytest.raises(UserError, match="^part 2 is too dark$"):
+        next(results)
+
+
+def test_a_part_that_kills_its_worker_is_given_up_with_one_line(workers, tmp_path):
+    with pytest.raises(WorkFailed, match="lost on the Ray cluster 4 times"):
+        list(workers.map(die, tmp_path, [1]))
+    assert len(list(tmp_path.iterdir())) == 4
+    assert os.getpid() not in {int(path.name) for path in tmp_path.iterdir()}
