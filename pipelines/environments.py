@@ -13,6 +13,7 @@ from cosmos_ops.profiles import Profile, load_profile
 from cosmos_ops.store.place import ARTIFACTS
 from pipelines.dagster_home import SETTINGS, write_settings
 from pipelines.differences import Differences
+from pipelines.k8s_environment import K8sSettings, k8s_environment, k8s_settings
 from pipelines.ray_environment import RaySettings, ray_environment, ray_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -53,6 +54,8 @@ class Environment:
     """What the variables say of a Ray cluster; of use where `name` is `ray`."""
     dagster_postgres: str | None = field(default=None, repr=False)
     """Address of the database that keeps Dagster's runs and events; None for SQLite in `dagster_home`."""
+    k8s: K8sSettings = K8sSettings()
+    """What pods are made of; of use where `name` is `k8s`."""
 
     @property
     def lake(self) -> Lake:
@@ -67,6 +70,7 @@ class Environment:
 ENVIRONMENTS: dict[str, Callable[[Environment], Differences]] = {
     "local": lambda env: Differences(),
     "ray": ray_environment,
+    "k8s": k8s_environment,
 }
 
 
@@ -103,6 +107,7 @@ def environment(profile: str | None = None) -> Environment:
         dagster_port=_port(variables.get("COSMOS_DAGSTER_PORT"), "COSMOS_DAGSTER_PORT"),
         mlflow_port=mlflow_port,
         ray=ray_settings(variables),
+        k8s=k8s_settings(variables),
         dagster_postgres=_dagster_postgres(variables.get(DAGSTER_POSTGRES), tracking),
     )
 

@@ -28,6 +28,8 @@ HEAVY = {
     "matplotlib",
     "ray",
     "dagster_ray",
+    "kubernetes",
+    "dagster_k8s",
 }
 PIPES_PROGRAM = ROOT / "cosmos_ops/training/__main__.py"
 OPENGL_CHOICE = ROOT / "cosmos_ops/simulate/rendering.py"

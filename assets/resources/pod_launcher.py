@@ -1,0 +1,182 @@
+"""Training in a pod of its own: the same `python -m cosmos_ops.training` under Dagster Pipes, its messages read from the pod's log."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from assets.resources.launcher import EXIT_RETRY, TrainingLauncher
+from cosmos_ops.hashing import digest
+
+if TYPE_CHECKING:
+    from kubernetes.client import CoreV1Api
+
+JOB_LABEL = "cosmos-ops/job"
+_LOST = "Evicted", "Preempting", "Terminated", "NodeLost", "NodeShutdown", "Shutdown"
+"""Reasons of a pod's end that are not the trainer's: it goes on from its last checkpoint elsewhere."""
+_GONE_S = 300.0
+
+
+class PodLauncher(TrainingLauncher):
+    """Runs the training program in one pod made from a template, and deletes the pod however the step ends: the trainer then saves its state."""
+
+    image: str
+    template: str
+    """Path of a Pod's YAML; the image, the command and Pipes' variables are put into its first container."""
+    namespace: str
+    gpus: int = 1
+    """GPUs of the pod, instead of the template's number."""
+    kubeconfig: str = ""
+    """Path of a kubeconfig; empty inside a cluster, or for the one `kubectl` takes."""
+
+    def run(self, context: dg.AssetExecutionContext, command: Sequence[str]) -> list[dict]:
+        """Run to the end and return the trainer's messages.
+
+        Raises `dagster.Failure`, retryable where the trainer says so (exit code 75) or its pod was lost.
+        """
+        from dagster_k8s import PipesK8sClient
+        from dagster_k8s.client import DagsterK8sError
+
+        reader = _reader(lambda message: self._log(context, message))
+        client = PipesK8sClient(message_reader=reader, kubeconfig_file=self.kubeconfig or None, poll_interval=self.poll_s)
+        job = digest(list(command))
+        meta, spec = pod_parts(Path(self.template), self.image, self.gpus, job)
+        failure = ""
+        with _api_failures():
+            api = _api(client)
+            # One whose step was killed may still train, and two would write one folder.
+            self._delete(context, api, job)
+            try:
+                client.run(
+                    context=context, command=["python", *command[1:]], namespace=self.namespace, base_pod_meta=meta, base_pod_spec=spec,
+                    delete_pod_on_completion=False,
+                )  # fmt: skip
+            except DagsterK8sError as error:
+                failure = _first_line(error)
+            finally:
+                code, reason = _ending(api, self.namespace, job)
+                self._delete(context, api, job)
+        if not failure and code in (0, None):
+            return reader.messages
+        if code == EXIT_RETRY:
+            raise dg.Failure(description="training was interrupted and saved its state; the next try continues from there", allow_retries=True)
+        if code is None or reason in _LOST:
+            again = reason in _LOST or "unexpectedly killed" in failure
+            raise dg.Failure(description=f"the training pod was lost ({reason or failure}); its last checkpoint is kept", allow_retries=again)
+        told = next((message["error"] for message in reversed(reader.messages) if "error" in message), None)
+        line = told or f"the training program exited with code {code}{f' ({reason})' if reason else ''}; its log is in the step's stdout"
+        raise dg.Failure(description=line, metadata={"exit_code": code}, allow_retries=False)
+
+    def _delete(self, context: dg.AssetExecutionContext, api: "CoreV1Api", job: str) -> None:
+        """Delete this job's pods and wait until they are gone; the template's grace period is the trainer's time to save."""
+        import time
+
+        deadline = time.monotonic() + self.grace_s + _GONE_S
+        told: set[str] = set()
+        while pods := _pods(api, self.namespace, job):
+            for pod in pods:
+                if pod.metadata.name not in told:
+                    told.add(pod.metadata.name)
+                    context.log.info(f"deleting pod {pod.metadata.name}")
+                    _delete_pod(api, pod)
+            if time.monotonic() > deadline:
+                raise dg.Failure(description=f"pod {pods[0].metadata.name} does not go away; look at its node, then run this again", allow_retries=False)
+            time.sleep(self.poll_s)
+
+
+def pod_parts(template: Path, image: str, gpus: int, job: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metadata and spec of a training pod from a template. Raises `dagster.Failure` where the template is no Pod with a container."""
+    import yaml
+
+    try:
+        pod = yaml.safe_load(template.read_text())
+        meta, spec = dict(pod.get("metadata") or {}), pod["spec"]
+        container = spec["containers"][0]
+    except (OSError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        raise dg.Failure(description=f"{template} is not the YAML of a Pod with a container ({type(error).__name__}: {error})", allow_retries=False) from None
+    meta["labels"] = {**(meta.get("labels") or {}), JOB_LABEL: job}
+    container["image"] = image
+    # For an extended resource request and limit are one.
+    limits = container.setdefault("resources", {}).setdefault("limits", {})
+    limits.pop("nvidia.com/gpu", None)
+    container["resources"].get("requests", {}).pop("nvidia.com/gpu", None)
+    if gpus:
+        limits["nvidia.com/gpu"] = str(gpus)
+    return {name: meta[name] for name in ("labels", "annotations") if name in meta}, spec
+
+
+def _reader(show: Callable[[dict], None]) -> Any:
+    """Pipes' reader of pod logs that shows each message as it comes and keeps all of them."""
+    from dagster_k8s.pipes import PipesK8sPodLogsMessageReader
+
+    class Reader(PipesK8sPodLogsMessageReader):
+        def __init__(self) -> None:
+            self.messages: list[dict] = []
+
+        @contextlib.contextmanager
+        def read_messages(self, handler: Any) -> Iterator[dict]:
+            handle = handler.handle_message
+
+            def handle_and_show(message: Any) -> None:
+                handle(message)
+                for new in list(handler.get_custom_messages())[len(self.messages) :]:
+                    self.messages.append(new)
+                    show(new)
+
+            handler.handle_message = handle_and_show
+            with super().read_messages(handler) as params:
+                yield params
+
+    return Reader()
+
+
+def _api(client: Any) -> "CoreV1Api":
+    """The API with the configuration that the Pipes client uses."""
+    from kubernetes.client import CoreV1Api
+
+    client._load_k8s_config()
+    return CoreV1Api()
+
+
+def _pods(api: "CoreV1Api", namespace: str, job: str) -> list[Any]:
+    return api.list_namespaced_pod(namespace, label_selector=f"{JOB_LABEL}={job}").items
+
+
+def _delete_pod(api: "CoreV1Api", pod: Any) -> None:
+    from kubernetes.client import ApiException
+
+    try:
+        api.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
+    except ApiException as error:
+        if error.status != 404:
+            raise
+
+
+def _ending(api: "CoreV1Api", namespace: str, job: str) -> tuple[int | None, str]:
+    """Exit code of the job's trainer and the reason of its end; None while it runs or where its pod is gone."""
+    for pod in _pods(api, namespace, job):
+        ended = next((status.state.terminated for status in pod.status.container_statuses or [] if status.state.terminated), None)
+        return (ended.exit_code if ended else None), pod.status.reason or (ended.reason if ended and ended.reason != "Error" else "") or ""
+    return None, ""
+
+
+@contextlib.contextmanager
+def _api_failures() -> Iterator[None]:
+    """Turn a cluster that does not answer or refuses into one line."""
+    from kubernetes.client import ApiException
+    from kubernetes.config import ConfigException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ApiException as error:
+        remedy = "its service account needs the role in deploy/training-role.yaml" if error.status in (401, 403) else "see the cluster's events"
+        raise dg.Failure(description=f"Kubernetes refused ({error.status} {error.reason}); {remedy}", allow_retries=False) from None
+    except (HTTPError, ConfigException) as error:
+        raise dg.Failure(description=f"Kubernetes does not answer ({_first_line(error)}); check the kubeconfig", allow_retries=False) from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
