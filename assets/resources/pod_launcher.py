@@ -1,6 +1,8 @@
 """Training in a pod of its own: the same `python -m cosmos_ops.training` under Dagster Pipes, its messages read from the pod's log."""
 
 import contextlib
+import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,22 +59,22 @@ class PodLauncher(TrainingLauncher):
                 failure = _first_line(error)
             finally:
                 code, reason = _ending(api, self.namespace, job)
+                # Of a pod that ends at once Dagster's client reads no log.
+                messages = reader.messages if not failure else (_told_in_log(api, self.namespace, job) or reader.messages)
                 self._delete(context, api, job)
         if not failure and code in (0, None):
-            return reader.messages
+            return messages
         if code == EXIT_RETRY:
             raise dg.Failure(description="training was interrupted and saved its state; the next try continues from there", allow_retries=True)
         if code is None or reason in _LOST:
             again = reason in _LOST or "unexpectedly killed" in failure
             raise dg.Failure(description=f"the training pod was lost ({reason or failure}); its last checkpoint is kept", allow_retries=again)
-        told = next((message["error"] for message in reversed(reader.messages) if "error" in message), None)
+        told = next((message["error"] for message in reversed(messages) if "error" in message), None)
         line = told or f"the training program exited with code {code}{f' ({reason})' if reason else ''}; its log is in the step's stdout"
         raise dg.Failure(description=line, metadata={"exit_code": code}, allow_retries=False)
 
     def _delete(self, context: dg.AssetExecutionContext, api: "CoreV1Api", job: str) -> None:
         """Delete this job's pods and wait until they are gone; the template's grace period is the trainer's time to save."""
-        import time
-
         deadline = time.monotonic() + self.grace_s + _GONE_S
         told: set[str] = set()
         while pods := _pods(api, self.namespace, job):
@@ -160,6 +162,20 @@ def _ending(api: "CoreV1Api", namespace: str, job: str) -> tuple[int | None, str
         ended = next((status.state.terminated for status in pod.status.container_statuses or [] if status.state.terminated), None)
         return (ended.exit_code if ended else None), pod.status.reason or (ended.reason if ended and ended.reason != "Error" else "") or ""
     return None, ""
+
+
+def _told_in_log(api: "CoreV1Api", namespace: str, job: str) -> list[dict]:
+    """The custom messages in the log of the job's pod."""
+    found = []
+    for pod in _pods(api, namespace, job):
+        # As bytes: what the client makes of them by itself differs from version to version.
+        log = api.read_namespaced_pod_log(pod.metadata.name, namespace, _preload_content=False).data.decode(errors="replace")
+        for line in log.splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                message = json.loads(line)
+                if message["method"] == "report_custom_message":
+                    found.append(message["params"]["payload"])
+    return found
 
 
 @contextlib.contextmanager
