@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from cosmos_ops.lake import Lake, read_manifest
-from cosmos_ops.store.notes import read_note, write_note
+from cosmos_ops.store.notes import read_note, read_pointer, write_note
+from cosmos_ops.store.place import located
 
 TABLES = ("episodes", "cameras", "clips", "captions", "shards")
 """Checked tables of the data half, in graph order."""
@@ -15,8 +16,11 @@ STAGE_OF = {"cameras": "quality"}
 
 def read_outcomes(lake: Lake, drop: str, fingerprint: str, table: str, data_version: str) -> list[dict[str, Any]] | None:
     """Stored outcomes of a table's check, or None where this version of the table was not checked."""
+    path = _path(lake, drop, fingerprint, table)
     try:
-        stored = json.loads(read_note(_path(lake, drop, fingerprint, table)))
+        stored = json.loads(read_note(path))
+        if stored["data_version"] != data_version and located(path) is not None:
+            stored = json.loads(read_pointer(path) or read_note(path))  # of another machine, since it was brought here
     except FileNotFoundError:
         return None
     return stored["outcomes"] if stored["data_version"] == data_version else None

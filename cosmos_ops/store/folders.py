@@ -16,6 +16,7 @@ from cosmos_ops.store.place import Place
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest_sha256"
 UNSENT = ".unsent"
 """In a folder that is whole here and not yet upstream: until it is, it does not count as done."""
+_SENDING = "sending"
 KEY = ".key"
 """In a folder of resumable work: what it is made from."""
 
@@ -93,11 +94,14 @@ def send_folder(place: Place, folder: Path) -> None:
     store = objects(place)
     found = store.read(f"{place.name}/{MANIFEST}")
     theirs = parsed_manifest(place, found[0]) if found else None
-    if theirs is not None and theirs["key"] == mine["key"]:
+    marker = folder / UNSENT
+    halfway = marker.exists() and marker.read_text() == _SENDING
+    if theirs is not None and theirs["key"] == mine["key"] and not (halfway and theirs["files"] != mine["files"]):
         if theirs["files"] != mine["files"]:
             adopt(place, folder, theirs)
-        (folder / UNSENT).unlink(missing_ok=True)
+        marker.unlink(missing_ok=True)
         return
+    marker.write_text(_SENDING)  # from here on files of ours may stand there: a call that is killed must not leave them beside another's manifest
     if theirs is not None:
         # Not done upstream from here on: no manifest may stand beside files of another.
         store.remove([f"{place.name}/{MANIFEST}"])
@@ -109,7 +113,7 @@ def send_folder(place: Place, folder: Path) -> None:
     except Conflict:
         send_files(place, folder, mine["files"])
         store.write(f"{place.name}/{MANIFEST}", content)
-    (folder / UNSENT).unlink(missing_ok=True)
+    marker.unlink(missing_ok=True)
 
 
 def _below(name: str) -> str:

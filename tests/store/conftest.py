@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cosmos_ops.lake import Lake
 from tests.fixtures.lerobot_factory import write_lerobot
-from tests.fixtures.object_store import ObjectStore, object_store
 
-pytest.importorskip("s3fs", reason="pip install -e '.[s3,dev]'")
-pytest.importorskip("moto", reason="pip install -e '.[s3,dev]'")
+for package in ("s3fs", "boto3", "moto"):
+    pytest.importorskip(package, reason="the dev extra has what these tests need: pip install -e '.[dev]'")
+
+from tests.fixtures.object_store import ObjectStore, object_store  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,11 +62,18 @@ def server() -> Iterator[ObjectStore]:
         yield made
 
 
+@pytest.fixture(autouse=True, scope="module")
+def reachable(server) -> Iterator[None]:
+    """This process reaches the server by the standard variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture
-def store(server, monkeypatch) -> Iterator[ObjectStore]:
-    """The store, for this process too, without faults and with its counts at zero."""
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+def store(server) -> Iterator[ObjectStore]:
+    """The store without faults, its counts at zero."""
     server.mend()
     server.counts()
     yield server
@@ -89,6 +98,12 @@ def profile(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("profile") / "tiny.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
+
+
+@pytest.fixture
+def copy(tmp_path, lake_url) -> Callable[[str], Lake]:
+    """Makes working copies, by name, of one lake: a machine each, all in this process."""
+    return lambda name: Lake(tmp_path / name / "lake", lake_url)
 
 
 @pytest.fixture
