@@ -19,6 +19,9 @@ def _steps(libraries: list[str]) -> dg.ExecutorDefinition:
     return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": ["pipelines.definitions", *libraries]}}})
 
 
+# A step whose process died (out of memory, a kill) goes on where it was. What a user has to mend is raised as a failure that allows no retry.
+CRASHED = dg.RetryPolicy(max_retries=2, delay=5)
+
 DATA_STEPS = _steps(_DATA_LIBRARIES)
 MODEL_STEPS = _steps(_MODEL_LIBRARIES)
 DATA_HALF = dg.AssetSelection.groups("data")
@@ -28,6 +31,7 @@ ingest_job = dg.define_asset_job(
     selection=DATA_HALF,
     partitions_def=drops,
     executor_def=DATA_STEPS,
+    op_retry_policy=CRASHED,
     tags={"cosmos/half": "data"},
     description="The data half for one drop: index, quality, clips, captions, shards",
 )
@@ -51,6 +55,7 @@ adapt_job = dg.define_asset_job(
     "adapt",
     selection=model_half(),
     executor_def=MODEL_STEPS,
+    op_retry_policy=CRASHED,
     tags={"cosmos/half": "model"},
     description="The model half: dataset, latents, adapters of the profile's recipes, scores, leaderboard, champion",
 )

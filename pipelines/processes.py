@@ -1,5 +1,6 @@
 """Which process a number means: numbers are used again, and the wall clock jumps; the machine's start and the ticks since then do neither."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -34,3 +35,15 @@ def same_process(pid: int, mark: str) -> bool:
     """Whether the process that had this mark still runs."""
     now = process_mark(pid)
     return now is not None and (UNKNOWN in (now, mark) or now == mark)
+
+
+def daemons_of(dagster_home: Path) -> list[int]:
+    """Dagster daemons of this machine that work on an instance; those of other users, which cannot be looked at, left out."""
+    wanted, found = f"DAGSTER_HOME={dagster_home}".encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes()
+            named = b"dagster._daemon\0run" in command or b"dagster-daemon\0run" in command
+            if named and wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return sorted(found)

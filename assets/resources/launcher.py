@@ -29,7 +29,7 @@ class TrainingLauncher(dg.ConfigurableResource):
     def run(self, context: dg.AssetExecutionContext, command: Sequence[str]) -> list[dict]:
         """Run to the end and return the trainer's messages.
 
-        Raises `dagster.Failure`, retryable only when the trainer says so (exit code 75).
+        Raises `dagster.Failure`, retryable when the trainer says so (exit code 75) or was killed: it then continues from its last checkpoint.
         """
         seen = 0
         with open_pipes_session(context, PipesEnvContextInjector(), PipesTempFileMessageReader()) as session:
@@ -57,6 +57,9 @@ class TrainingLauncher(dg.ConfigurableResource):
             return messages
         if code == EXIT_RETRY:
             raise dg.Failure(description="training was interrupted and saved its state; the next try continues from there", allow_retries=True)
+        if code < 0:
+            killed = f"the training program was killed by signal {-code} (the system does so when memory runs out)"
+            raise dg.Failure(description=f"{killed}; trained again, it continues from its last checkpoint", metadata={"exit_code": code}, allow_retries=True)
         line = next(
             (message["error"] for message in reversed(messages) if "error" in message),
             f"the training program exited with code {code}; its log is in the step's stderr",

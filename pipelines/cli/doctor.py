@@ -144,7 +144,9 @@ def _lake(env: Environment) -> list[Finding]:
 
 
 def _dagster(env: Environment) -> list[Finding]:
+    from pipelines.clock import sensors_in_the_future
     from pipelines.instance import open_instance
+    from pipelines.processes import daemons_of
 
     # Without a PostgreSQL that answers this raises the line that says so.
     instance = open_instance(env)
@@ -152,6 +154,14 @@ def _dagster(env: Environment) -> list[Finding]:
     found = [Finding("dagster", True, f"{storage}, {instance.get_runs_count()} runs, {len(instance.get_dynamic_partitions('drops'))} drops as partitions")]
     if left_behind(env.dagster_home, env.dagster_postgres is not None):
         found.append(Finding("dagster history", False, f"older runs are in SQLite at {env.dagster_home}; unset {DAGSTER_POSTGRES} to see them", needed=False))
+    daemons, ahead = daemons_of(env.dagster_home), sensors_in_the_future(instance)
+    if len(daemons) > 1:
+        pids = ", ".join(map(str, daemons))
+        found.append(Finding("dagster daemon", False, f"{len(daemons)} work on this instance (processes {pids}); Dagster supports one: stop the others"))
+    if ahead:
+        name, seconds = max(ahead.items(), key=lambda item: item[1])
+        detail = f"sensor {name} last looked {seconds:.0f} s in the future and waits until then: the clock was set back; start `make dev` again"
+        found.append(Finding("clock", False, detail))
     return found
 
 

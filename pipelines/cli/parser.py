@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipelines.cli import adapters, data, demo, doctor, model, registry, simulate, verify
+from pipelines.cli import adapters, capacity, data, demo, doctor, model, registry, simulate, verify
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -94,6 +94,9 @@ def build_parser() -> argparse.ArgumentParser:
     command("rollback", registry.rollback, "give the alias back to the champion before")
 
     command("history", registry.history, "who was champion when, and why")
+
+    made = command("capacity", capacity.capacity, "wall time, storage, GPU hours and money of a number of episodes, from measured and published costs")
+    capacity.add_arguments(made)
 
     made = command("verify", verify.verify, "hash every file of the lake again and name what is damaged, missing or extra; writes nothing")
     made.add_argument("--drop", metavar="NAME", help="this drop and its source only")

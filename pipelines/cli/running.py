@@ -156,6 +156,8 @@ class _Follower:
         name = self._names.get(event.step_key, event.step_key or "")
         if event.event_type_value == "STEP_START":
             self._output.note(f"  {name} ...")
+        elif event.event_type_value == "STEP_UP_FOR_RETRY":
+            self._output.note(f"  {name} was interrupted, tried again: {_first_line(event.step_retry_data.error)}")
         elif event.event_type_value == "STEP_SUCCESS":
             self._output.note(f"  {name} done in {event.step_success_data.duration_ms / 1000:.1f} s")
         elif event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.asset_check_evaluation_data.passed:
@@ -180,8 +182,11 @@ class _Follower:
             return (UserError if kind is not None and kind.value == "UserError" else WorkFailed)(data.user_failure_data.description)
         if self._checks:
             return WorkFailed(self._checks[-1])
-        error = data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        detail = error.message.strip().splitlines()[0] if error is not None and error.message.strip() else "no message"
-        return WorkFailed(f"{name} failed unexpectedly: {detail}; run id {self._run_id}, `make dev` shows its log")
+        return WorkFailed(f"{name} failed unexpectedly: {_first_line(data.error)}; run id {self._run_id}, `make dev` shows its log")
+
+
+def _first_line(error) -> str:
+    """Of what an error of Dagster's began with."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip().splitlines()[0] if error is not None and error.message.strip() else "no message"
