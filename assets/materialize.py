@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.errors import UserError, WorkFailed, storage_failure
 from cosmos_ops.lake import Manifest
 from cosmos_ops.progress import Progress
 
@@ -23,11 +23,14 @@ _PROGRESS_SECONDS = 10.0
 
 @contextlib.contextmanager
 def expected_failures() -> Iterator[None]:
-    """Turn a `UserError` or `WorkFailed` into a `dagster.Failure` that is not retried."""
+    """Turn a `UserError`, a `WorkFailed` or a disk that cannot be written into a `dagster.Failure` that is not retried."""
     try:
         yield
-    except (UserError, WorkFailed) as error:
-        raise dg.Failure(description=str(error), metadata={"kind": type(error).__name__}, allow_retries=False) from None
+    except Exception as error:
+        told = error if isinstance(error, (UserError, WorkFailed)) else storage_failure(error)
+        if told is None:
+            raise
+        raise dg.Failure(description=str(told), metadata={"kind": type(told).__name__}, allow_retries=False) from None
 
 
 def result(

@@ -2,7 +2,7 @@
 
 import sys
 
-from cosmos_ops.errors import UserError, WorkFailed
+from cosmos_ops.errors import UserError, WorkFailed, storage_failure
 from pipelines.cli.output import Output
 from pipelines.cli.parser import build_parser
 from pipelines.instance import lost_database
@@ -26,4 +26,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of stdout went away (`| head`): nothing is left to say.
         sys.stderr.close()
+        return 1
+    except Exception as error:
+        told = storage_failure(error)
+        if told is None:
+            raise
+        output.fail(str(told))
         return 1
