@@ -17,7 +17,7 @@ from cosmos_ops.errors import UserError
 from pipelines.environments import PROJECT
 
 _MARK = "COSMOS_TEST_RAY_NODE"
-_START_S = 90.0
+_START_S = 300.0
 # Ports of workers are left to the system; nothing is started before it is needed; nobody watches statistics.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0", "RAY_prestart_worker_first_driver": "0", "OMP_NUM_THREADS": "1"}
 _SMALL = ["--num-gpus=0", "--object-store-memory=150000000", "--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats"]
@@ -112,11 +112,11 @@ def gated(shared: tuple, part):
 
     folder, function, own = shared
     (folder / ray.get_runtime_context().get_node_id()).touch()
-    wait_for((folder / "open").exists, 120)
+    wait_for((folder / "open").exists)
     return function(own, part)
 
 
-def wait_for(holds, limit_s: float = 60.0) -> None:
+def wait_for(holds, limit_s: float = 240.0) -> None:
     """Until `holds()`; fails after the limit."""
     deadline = time.monotonic() + limit_s
     while not holds():
