@@ -46,6 +46,11 @@ def k8s_settings(variables: Mapping[str, str]) -> K8sSettings:
     )
 
 
+def gpu_steps(env: "Environment") -> list[str]:
+    """Steps whose pods ask for a GPU; a training asks in the pod of its own."""
+    return [*_GPU_STEPS, *(f"{name.replace('-', '_')}__generations" for name in recipe_names(env.recipes_folder))]
+
+
 def k8s_environment(env: "Environment") -> Differences:
     """What pods change. Raises `UserError` for a setting that cannot work; connects to nothing."""
     k8s = env.k8s
@@ -61,13 +66,12 @@ def k8s_environment(env: "Environment") -> Differences:
     from assets.resources.pod_launcher import PodLauncher
 
     one_gpu = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}
-    steps = [*_GPU_STEPS, *(f"{name.replace('-', '_')}__generations" for name in recipe_names(env.recipes_folder))]
     return Differences(
         resources={
             "launcher": PodLauncher(image=k8s.image, template=str(k8s.training_pod), namespace=k8s.namespace, gpus=k8s.gpus, kubeconfig=k8s.kubeconfig),
             "gpu": PodGpuResource(device_name=env.device, precision_name=env.precision, gpus=k8s.gpus),
         },
         executor=k8s_job_executor.configured(
-            {"job_image": k8s.image, "job_namespace": k8s.namespace, "per_step_k8s_config": {step: one_gpu for step in steps} if k8s.gpus else {}}
+            {"job_image": k8s.image, "job_namespace": k8s.namespace, "per_step_k8s_config": {step: one_gpu for step in gpu_steps(env)} if k8s.gpus else {}}
         ),
     )

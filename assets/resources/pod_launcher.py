@@ -19,6 +19,7 @@ JOB_LABEL = "cosmos-ops/job"
 _LOST = "Evicted", "Preempting", "Terminated", "NodeLost", "NodeShutdown", "Shutdown"
 """Reasons of a pod's end that are not the trainer's: it goes on from its last checkpoint elsewhere."""
 _GONE_S = 300.0
+_ANSWER_S = 5
 
 
 class PodLauncher(TrainingLauncher):
@@ -107,6 +108,18 @@ def pod_parts(template: Path, image: str, gpus: int, job: str) -> tuple[dict[str
     if gpus:
         limits["nvidia.com/gpu"] = str(gpus)
     return {name: meta[name] for name in ("labels", "annotations") if name in meta}, spec
+
+
+def cluster_version(kubeconfig: str, namespace: str) -> str:
+    """The version of the cluster, asked as a training would, and that its pods may be seen. Raises `dagster.Failure` with one line."""
+    from dagster_k8s import PipesK8sClient
+    from kubernetes.client import VersionApi
+
+    with _api_failures():
+        api = _api(PipesK8sClient(kubeconfig_file=kubeconfig or None))
+        version = VersionApi().get_code(_request_timeout=_ANSWER_S).git_version
+        api.list_namespaced_pod(namespace, limit=1, _request_timeout=_ANSWER_S)
+    return version
 
 
 def _reader(show: Callable[[dict], None]) -> Any:

@@ -13,10 +13,10 @@ from typing import Any
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.postgres import place, without_password
 from cosmos_ops.profiles import load_profile, profile_names
-from pipelines import ray_environment
+from pipelines import k8s_environment, ray_environment
 from pipelines.cli.output import Output
 from pipelines.dagster_home import left_behind
-from pipelines.environments import DAGSTER_POSTGRES, Environment, environment, prepare
+from pipelines.environments import DAGSTER_POSTGRES, Environment, differences, environment, prepare
 
 _PACKAGES = (
     "dagster",
@@ -209,5 +209,24 @@ def _ray(env: Environment) -> list[Finding]:
     return found
 
 
+def _k8s(env: Environment) -> list[Finding]:
+    found = [_package(name, "install the project with its extra `k8s`") for name in k8s_environment.PACKAGES]
+    if not all(finding.ok for finding in found):
+        return found
+    import dagster as dg
+
+    from assets.resources.pod_launcher import cluster_version
+
+    try:
+        differences(env)
+        found.append(Finding("k8s settings", True, f"{env.k8s.image} in {env.k8s.namespace}, {env.k8s.gpus} GPUs a training, {env.k8s.training_pod}"))
+        found.append(Finding("k8s cluster", True, f"{cluster_version(env.k8s.kubeconfig, env.k8s.namespace)} answers and shows its pods"))
+    except UserError as error:
+        found.append(Finding("k8s settings", False, str(error)))
+    except dg.Failure as error:
+        found.append(Finding("k8s cluster", False, error.description or ""))
+    return found
+
+
 # What the chosen environment needs beyond `local`, and whether it answers.
-_OF_ENVIRONMENT: dict[str, tuple[Callable[[Environment], list[Finding]], ...]] = {"ray": (_ray,)}
+_OF_ENVIRONMENT: dict[str, tuple[Callable[[Environment], list[Finding]], ...]] = {"ray": (_ray,), "k8s": (_k8s,)}

@@ -11,6 +11,7 @@ import dagster as dg
 
 from cosmos_ops.errors import UserError, WorkFailed
 from pipelines.cli.output import Output
+from pipelines.environments import environment
 from pipelines.instance import database_failure
 from pipelines.launcher import HOST_TAG, PID_TAG, PROCESS_TAG
 from pipelines.processes import process_mark, same_process
@@ -47,6 +48,9 @@ def execute(instance: dg.DagsterInstance, job, output: Output, tags: dict[str, s
     """Execute to the end, following on stderr. Returns the run id; raises `UserError` or `WorkFailed` with the first failure's line."""
     from dagster._utils.interrupts import setup_interrupt_handlers
 
+    if environment().name == "k8s":
+        # Steps as pods need a run that is a pod.
+        raise UserError("COSMOS_ENV is k8s, where Dagster starts runs: put the drop into the landing folder, or launch the job on Dagster's pages")
     setup_interrupt_handlers()
     bury_dead_runs(instance)
     call = uuid.uuid4().hex

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -17,7 +18,7 @@ from assets.resources.pod_launcher import JOB_LABEL, PodLauncher, pod_parts
 from cosmos_ops.hashing import digest
 from pipelines.k8s_environment import TRAINING_POD
 from tests.fixtures.kubernetes_server import KubernetesServer, kubernetes_server
-from tests.pipelines.conftest import ROOT
+from tests.pipelines.conftest import ROOT, Home
 
 TRAINER = """
 import os, signal, sys, time
@@ -43,6 +44,17 @@ WAIT = """
     while not done.with_name('go').exists():
         time.sleep(0.02)
 """
+
+
+@dataclass(frozen=True)
+class InCluster(Home):
+    """A home whose work is pods."""
+
+    variables: dict[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | self.variables
 
 
 @pytest.fixture
@@ -187,6 +199,14 @@ def test_a_cancelled_step_deletes_the_pod_and_the_trainer_saves(cluster, tmp_pat
     step.send_signal(signal.SIGINT)
     _, err = step.communicate(timeout=60)
     assert step.returncode != 0 and (tmp_path / "saved").exists() and not cluster.pods and len(cluster.posted) == 1, err[-2000:]
+
+
+def test_doctor_asks_the_cluster_and_a_run_of_the_command_line_is_refused(cluster, home, log):
+    variables = {"COSMOS_ENV": "k8s", "COSMOS_K8S_IMAGE": "x:1", "COSMOS_K8S_NAMESPACE": "lab", "KUBECONFIG": str(cluster.kubeconfig)}
+    found = {finding["name"]: finding["detail"] for finding in InCluster(home.path, home.profile, variables).json("doctor")["findings"]}
+    assert found["k8s cluster"] == "v1.33.1 answers and shows its pods" and found["k8s settings"].startswith("x:1 in lab, 1 GPUs")
+    told = InCluster(home.path, home.profile, variables).run("ingest", str(log), code=2).stderr
+    assert "COSMOS_ENV is k8s, where Dagster starts runs" in told.splitlines()[-1]
 
 
 def test_a_template_that_is_none_is_said(tmp_path):
