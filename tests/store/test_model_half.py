@@ -105,7 +105,7 @@ def test_training_streams_latents_that_are_only_upstream(encoded, trained, tmp_p
     assert not any(FOLDER in request.path for request in store.requests if request.kind == "GET") and verify_lake(other).ok
 
 
-def test_training_goes_on_on_another_machine(encoded, trained, tmp_path):
+def test_training_goes_on_on_another_machine(encoded, tmp_path):
     """Interrupted on one, continued on the other from its checkpoint, to the same bits."""
     one, other = encoded.copy(tmp_path / "one/lake"), encoded.copy(tmp_path / "other/lake")
     job = encoded.job(one, seed=7, checkpoint_minutes=0.0)
@@ -115,7 +115,7 @@ def test_training_goes_on_on_another_machine(encoded, trained, tmp_path):
     job = encoded.job(other, seed=7, checkpoint_minutes=0.0)
     went_on = []
     manifest = train_adapter(read_config(job.config_path), lambda report: went_on.append(report.step), lambda: False)
-    assert went_on[0] > 3 and [json.loads(line)["step"] for line in manifest.file("log.jsonl").read_text().splitlines() if "loss" in json.loads(line)]
+    assert went_on[0] > 1, "not from the beginning"
     steps_logged = [row["step"] for row in map(json.loads, manifest.file("log.jsonl").read_text().splitlines()) if "learning_rate" in row]
     assert steps_logged == list(range(1, 7))
     plain = train_inline(encoded.job(encoded.plain, seed=7, checkpoint_minutes=0.0))
@@ -154,6 +154,7 @@ def test_a_latent_file_damaged_here_is_brought_anew_and_one_damaged_there_is_nam
     store.fault(lambda request: request.path.endswith(path.name), 2, flip_byte=-1)
     with pytest.raises(WorkFailed, match=path.name):
         LatentStore(lake, manifest).clip(clip_id)
+    assert torch.equal(LatentStore(lake, manifest).clip(clip_id), whole), "the object itself is whole: read again, it is there"
 
 
 def test_nothing_is_encoded_twice_by_two_machines(encoded, tmp_path, store):
