@@ -1,5 +1,6 @@
 """Where the weights of a Cosmos pipeline folder are and what they hash to: Hub, local folder or builtin. Nothing enters memory here."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -109,13 +110,16 @@ def _is_hub(spec: BaseModelSpec) -> bool:
 def snapshot(source: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
     """Files of a Hub repository; the folder's name is the commit. Without a network, what is in the Hub's cache."""
     named = f"{source} at revision {revision or 'main'}"
+    wanted = {"revision": revision, "allow_patterns": list(patterns)}
     try:
-        return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=list(patterns)))
+        return Path(huggingface_hub.snapshot_download(source, **wanted))
     except GatedRepoError:
         raise UserError(f"{named} is gated; accept its terms on the Hub and log in with `hf auth login`, or set base_model.source to a local folder") from None
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
         raise UserError(f"{named} is not on the Hub; correct base_model.source and base_model.revision") from None
     except OSError as error:
+        with contextlib.suppress(OSError):  # some versions of the library ask the Hub even for a commit that is here whole
+            return Path(huggingface_hub.snapshot_download(source, local_files_only=True, **wanted))
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{named} is neither in the local Hub cache nor to be had ({reason}); connect, or set base_model.source to a local folder") from None
 

@@ -19,7 +19,6 @@ from cosmos_ops.video.stills import MOST_PIXELS
 TIME_SLACK_S = 1e-4
 """Clocks of containers are rational and coarse; two times closer than this are the same."""
 _BOUNDED = {"max_pixels": str(MOST_PIXELS)}
-_MOST_STREAMS = 8
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg"
 
 
@@ -169,7 +168,7 @@ def _opened(path: Path | VideoBytes, threads: int):
     """(container, first video stream), with every failure of the library turned into `UnreadableVideo`."""
     try:
         place = io.BytesIO(path.content) if isinstance(path, VideoBytes) else f"file:{path}"
-        with av.open(place, options={"format_whitelist": _CONTAINERS}, stream_options=[_BOUNDED] * _MOST_STREAMS) as container:
+        with av.open(place, options={"format_whitelist": _CONTAINERS, **_BOUNDED}) as container:
             stream = next(iter(container.streams.video), None)
             if stream is None:
                 raise UnreadableVideo(f"{path.name} holds no video stream")
