@@ -20,6 +20,8 @@ _NOT_DATA = (*_HERE_ONLY, ARTIFACTS, UPSTREAM)
 
 _roots: dict[str, str | None] = {}
 """Root of a lake -> URL of its upstream, None without one. Filled as lakes are opened."""
+_plain: tuple[str, ...] = ()
+"""Beginnings of paths in lakes that have none, while this process has seen no other: what nearly every path is told by, at once."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,14 @@ def attach(root: Path | str, url: str) -> None:
         os.replace(part, os.path.join(root, UPSTREAM))
     elif found != url:
         raise UserError(f"{root} is the working copy of {found}, not of {url}; set COSMOS_HOME to another folder, or remove {root} when all of it is there")
-    _roots[root] = url
+    _note(root, url)
 
 
 def known_root(root: Path | str) -> None:
     """Note a lake's root, so that its paths are told without a look at the disk."""
     root = os.path.abspath(root)
     if root not in _roots:
-        _roots[root] = _read(root)
+        _note(root, _read(root))
 
 
 def upstream_url(root: Path | str) -> str | None:
@@ -81,6 +83,9 @@ def upstream_url(root: Path | str) -> str | None:
 
 def located(path: Path | str) -> Place | None:
     """Where a path lies upstream; None for lakes without one, for places that each machine has for itself, and for work in progress."""
+    path = os.fspath(path)
+    if path.startswith(_plain):
+        return None
     path = os.path.abspath(path)
     folder = path
     while folder not in _roots:
@@ -89,6 +94,12 @@ def located(path: Path | str) -> Place | None:
             return _searched(path)
         folder = above
     return _below(path, folder, _roots[folder])
+
+
+def _note(root: str, url: str | None) -> None:
+    global _plain
+    _roots[root] = url
+    _plain = () if any(_roots.values()) else (*_plain, os.path.join(root, ""))
 
 
 def _searched(path: str) -> Place | None:
