@@ -46,6 +46,8 @@ class Work:
     episodes: int
     source_frames: float
     source_megapixels: float
+    looked_frames: float
+    """Those that the quality stage looks at; it decodes all."""
     clips: int
     clip_megapixels: float
     """Of all clips together."""
@@ -83,6 +85,7 @@ def count_work(demand: Demand, profile: Profile, recipes: Sequence[Recipe]) -> W
         episodes=demand.episodes,
         source_frames=frames,
         source_megapixels=frames * demand.source_height * demand.source_width / 1e6,
+        looked_frames=frames * min(1.0, profile.quality.sample_fps / demand.source_fps),
         clips=clips,
         clip_megapixels=clips * one_clip,
         one_clip_megapixels=one_clip,

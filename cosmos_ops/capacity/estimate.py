@@ -42,10 +42,10 @@ def data_stages(work: Work) -> dict[str, Fit]:
     """The stages whose work grows with the data."""
     return {
         "index": Fit(work.drops, {"index.episode": work.episodes}, False),
-        "quality": Fit(work.drops, {"quality.frame": work.source_frames, "quality.source_megapixel": work.source_megapixels}, True),
+        "quality": Fit(work.drops, {"quality.looked_frame": work.looked_frames, "quality.source_megapixel": work.source_megapixels}, True),
         "clips": Fit(work.drops, {"clips.clip": work.clips}, False),
         "captions": Fit(work.drops, {"captions.clip": work.clips}, False),
-        "shards": Fit(work.drops, {"shards.source_megapixel": work.source_megapixels, "shards.clip_megapixel": work.clip_megapixels}, True),
+        "shards": Fit(work.drops, {"shards.source_frame": work.source_frames, "shards.clip_megapixel": work.clip_megapixels}, True),
         "dataset": Fit(1, {"dataset.clip": work.clips}, False),
     }
 

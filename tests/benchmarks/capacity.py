@@ -2,9 +2,10 @@
 
     python tests/benchmarks/capacity.py [--quick] [--json] [--write]
 
-Three calibrating runs give, of each stage, what starting it costs and what a unit of its work costs: two of simulated drops with nano (160 x 256 pixels,
-two cameras, 5 and 15 episodes, one recipe), and the data half of a log filmed as a camera does (640 x 480 at 30 frames a second, textured and noisy) in the
-2B model's clips. Then three other drops, of other seeds and sizes, are run and held against what the costs foretell.
+What a unit costs is measured in the library, on many units at once: the index of 2,000 episodes, drawn pictures (160 x 256 pixels) in nano's clips, filmed ones
+(640 x 480 at 30 frames a second, textured and noisy) in the 2B model's, scores at the 2B model's size. Two whole runs of simulated drops with nano (two
+cameras, 5 and 15 episodes, one recipe) add what starting a stage costs, and the units of latents, training and generation. Then three other drops, of other
+seeds and sizes, are run and held against what the costs foretell.
 
 Compared is processor time, which other work on the machine disturbs little; wall time is shown beside it, and what storage was foretold and taken.
 `--write` keeps the costs and the checks in `cosmos_ops/capacity/costs.json`, with this machine and today's date. There is no opponent: the ratios are
@@ -35,13 +36,12 @@ from cosmos_ops.recipes import resolve_recipe  # noqa: E402
 from cosmos_ops.simulate.drops import write_requested  # noqa: E402
 from cosmos_ops.simulate.request import drop_request  # noqa: E402
 from tests.benchmarks.capacity_runs import ROOT, Home, Taken  # noqa: E402
-from tests.benchmarks.films import FPS, HEIGHT, WIDTH, filmed_log  # noqa: E402
+from tests.benchmarks.capacity_units import Found, unit_costs  # noqa: E402
 from tests.benchmarks.measuring import Result  # noqa: E402
 
 SMALL, LARGE = (5, 10, 901, 2), (15, 60, 902, 16)
 """Episodes, updates, seed and most clips of the evaluation set of the calibrating runs."""
 CHECKS = ((6, 20, 911, 4), (12, 40, 912, 8), (24, 80, 913, 16))
-FILMED = 4
 RECIPE = "lora-r8"
 SCRIPT = "tests/benchmarks/capacity.py"
 
@@ -55,6 +55,8 @@ class Run:
     taken: Taken
     stored: dict[str, float]
     """Name -> bytes."""
+    data_run_s: float
+    """Processor seconds of the data half's run beside its steps."""
 
 
 def whole_run(folder: Path, episodes: int, updates: int, seed: int, evaluated: int) -> Run:
@@ -67,6 +69,7 @@ def whole_run(folder: Path, episodes: int, updates: int, seed: int, evaluated: i
     home.command("doctor")  # makes the databases
     before = home.stored_bytes("dagster")
     taken = home.command("ingest", str(folder / "drop"))
+    data_run_s = taken.core_s["runs"]
     between = home.stored_bytes("dagster")
     shards = sum(path.stat().st_size for path in home.lake.rglob("*.tar"))
     stored = {"dagster_data_run": between - before, "shards": shards, "index": home.stored_bytes("lake/drops") - shards}
@@ -76,18 +79,7 @@ def whole_run(folder: Path, episodes: int, updates: int, seed: int, evaluated: i
     stored |= {"dagster_model_run": home.stored_bytes("dagster") - between, "latents": home.stored_bytes("lake/latents")}
     stored |= {"adapter": home.stored_bytes("lake/adapters") + home.stored_bytes("mlflow/artifacts"), "generation": home.stored_bytes("lake/generations")}
     demand = Demand(episodes, _hours(folder / "drop"), 2, 8.0, 160, 256, episodes)
-    return Run(demand, _work(home, demand, updates), taken, stored)
-
-
-def filmed_run(folder: Path) -> Run:
-    """The data half of a camera's pictures in the 2B model's clips."""
-    profile = load_profile("cosmos-predict2.5-2b")
-    home = Home(folder, yaml.safe_load((ROOT / "cosmos_ops/profiles/cosmos-predict2.5-2b.yaml").read_text()))
-    frames = int(profile.clip.frames / profile.clip.max_fps * FPS) + 8
-    taken = home.command("ingest", str(filmed_log(folder / "film", FILMED, frames)))
-    demand = Demand(FILMED, FILMED * frames / FPS / 3600, 1, FPS, HEIGHT, WIDTH, FILMED)
-    work = count_work(demand, profile, [])
-    return Run(demand, work, taken, {"shards": sum(path.stat().st_size for path in home.lake.rglob("*.tar"))})
+    return Run(demand, _work(home, demand, updates), taken, stored, data_run_s)
 
 
 def _hours(drop: Path) -> float:
@@ -104,47 +96,35 @@ def _work(home: Home, demand: Demand, updates: int) -> Work:
     return replace(work, clips=clips, clip_megapixels=clips * work.one_clip_megapixels, videos=videos)
 
 
-def costs_of(small: Run, large: Run, filmed: Run) -> dict[str, tuple[float, str]]:
-    """Name -> value and unit."""
-    found: dict[str, tuple[float, str]] = {}
-    pairs = zip((data_stages(small.work) | model_stages(small.work)).items(), (data_stages(large.work) | model_stages(large.work)).values(), strict=True)
-    for (stage, fewer), more in pairs:
+def costs_of(small: Run, large: Run, units: Found, data_run_s: float) -> Found:
+    """Name -> value and unit: of stages whose units the library was measured on, what whole runs take beyond is their start; of the others both are told
+    from the two runs."""
+    found = dict(units)
+    fits = [data_stages(run.work) | model_stages(run.work) for run in (small, large)]
+    for stage, fewer in fits[0].items():
+        more = fits[1][stage]
         less_s, more_s = small.taken.core_s[stage], large.taken.core_s[stage]
-        unit, count, counted = next((name, more.units[name], fewer.units[name]) for name in more.units)
-        # Both drops have pictures of one size: with two units, the first takes all of it here and the filmed log tells them apart.
-        slope = max(0.0, (more_s - less_s) / (count - counted))
-        found[f"{stage}.start"] = (max(0.0, less_s - slope * counted) / fewer.starts, "core-s/start")
-        found[unit] = (slope, f"core-s/{unit.partition('.')[2]}")
-    _split(found, "quality", "quality.frame", "quality.source_megapixel", large.work, filmed)
-    _split(found, "shards", "shards.source_megapixel", "shards.clip_megapixel", large.work, filmed)
-    found["runs.data_run"] = (filmed.taken.core_s["runs"], "core-s/run")
-    found["runs.model_run"] = (max(0.0, small.taken.core_s["runs"] - filmed.taken.core_s["runs"]), "core-s/run")
+        missing = [unit for unit in fewer.units if unit not in units]
+        for unit in missing:
+            found[unit] = ((more_s - less_s) / (more.units[unit] - fewer.units[unit]), f"core-s/{unit.partition('.')[2]}")
+            assert found[unit][0] > 0, f"{stage}: the larger run took less, {more_s} s after {less_s} s; the machine was too busy"
+        beyond = [
+            (seconds - sum(found[unit][0] * count for unit, count in fit.units.items())) / fit.starts for seconds, fit in ((less_s, fewer), (more_s, more))
+        ]
+        found[f"{stage}.start"] = (max(0.0, sum(beyond) / 2), "core-s/start")
+    found["runs.data_run"] = (data_run_s, "core-s/run")
+    found["runs.model_run"] = (max(0.0, (small.taken.core_s["runs"] + large.taken.core_s["runs"]) / 2 - data_run_s), "core-s/run")
     work, stored = large.work, large.stored
-    video_megapixels = work.videos * work.one_clip_megapixels
     sizes = {
         "dagster_data_run": (stored["dagster_data_run"], "bytes/run"),
         "dagster_model_run": (stored["dagster_model_run"], "bytes/run"),
         "index_episode": (stored["index"] / work.episodes, "bytes/episode"),
-        "shards_clip_megapixel": (filmed.stored["shards"] / filmed.work.clip_megapixels, "bytes/megapixel"),
         "drawn_clip_megapixel": (stored["shards"] / work.clip_megapixels, "bytes/megapixel"),
         "latents_clip_megapixel": (stored["latents"] / work.clip_megapixels, "bytes/megapixel"),
         "adapter": (stored["adapter"], "bytes/adapter"),
-        "generation_megapixel": (stored["generation"] / video_megapixels, "bytes/megapixel"),
+        "generation_megapixel": (stored["generation"] / (work.videos * work.one_clip_megapixels), "bytes/megapixel"),
     }
     return found | {f"stored.{name}": size for name, size in sizes.items()}
-
-
-def _split(found: dict[str, tuple[float, str]], stage: str, first: str, second: str, work: Work, filmed: Run) -> None:
-    """Two unit costs from two kinds of pictures: a + b r = what the drawn ones took a first unit, where r is how many second units come with one."""
-    drawn, film = data_stages(work)[stage].units, data_stages(filmed.work)[stage].units
-    drawn_each, film_each = found[first][0], max(0.0, filmed.taken.core_s[stage] - found[f"{stage}.start"][0]) / film[first]
-    drawn_ratio, film_ratio = drawn[second] / drawn[first], film[second] / film[first]
-    second_each = max(0.0, (film_each - drawn_each) / (film_ratio - drawn_ratio))
-    first_each = max(0.0, drawn_each - second_each * drawn_ratio)
-    if first_each == 0.0:
-        second_each = film_each / film_ratio
-    found[first] = (first_each, f"core-s/{first.partition('.')[2]}")
-    found[second] = (second_each, f"core-s/{second.partition('.')[2]}")
 
 
 def check(run: Run, updates: int, evaluated: int, costs: dict[str, Cost]) -> dict[str, Any]:
@@ -190,8 +170,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="capacity-") as scratch:
         folder = Path(scratch)
         say("calibrating ...")
-        filmed, small, large = filmed_run(folder / "filmed"), whole_run(folder / "small", *SMALL), whole_run(folder / "large", *LARGE)
-        found = costs_of(small, large, filmed)
+        units = unit_costs(folder / "units")
+        say(json.dumps(units))
+        small, large = whole_run(folder / "small", *SMALL), whole_run(folder / "large", *LARGE)
+        say(json.dumps([small.taken.core_s, large.taken.core_s]))
+        found = costs_of(small, large, units, (small.data_run_s + large.data_run_s) / 2)
         costs = {name: Cost(float(f"{value:.6g}"), unit, machine(), today, SCRIPT) for name, (value, unit) in found.items()}
         for name, cost in costs.items():
             result.row(name, cost.value, cost.unit)
