@@ -1,16 +1,21 @@
 """On a real cluster of two nodes: the same bytes as here, whatever dies."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 
 import pytest
 
+from assets.resources.ray_cluster import client_of
 from assets.resources.ray_workers import RayWorkers, RayWorkersResource
 from cosmos_ops.errors import UserError, WorkFailed
 from cosmos_ops.lake import Lake
 from cosmos_ops.quality.assess import assess_drop
 from cosmos_ops.shards.write import write_shards
+from pipelines.environments import PROJECT
 from tests.fixtures.lerobot_factory import write_lerobot
 from tests.ray.nodes import die, gated, refuse, wait_for
 from tests.shards.lakes import ready_for_shards, small_profile
@@ -103,3 +108,28 @@ def test_a_part_that_kills_its_worker_is_given_up_with_one_line(workers, tmp_pat
         list(workers.map(die, tmp_path, [1]))
     assert len(list(tmp_path.iterdir())) == 4
     assert os.getpid() not in {int(path.name) for path in tmp_path.iterdir()}
+
+
+def test_the_command_line_ingests_a_drop_with_the_cluster(cluster, workers, tmp_path):
+    log = write_lerobot(tmp_path / "toy", episodes=3, frames=60)
+    variables = {"COSMOS_ENV": "ray", "COSMOS_HOME": str(tmp_path / "home"), "PYTHONPATH": str(PROJECT)}
+    before = drivers(cluster)
+
+    def call(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines", *arguments, "--json"], cwd=PROJECT, env={**os.environ, **variables}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    made = call("ingest", str(log), "--drop", "toy")
+    assert made["clips"] > 0 and made["shards"] == 1 and not made["unchanged"]
+    assert drivers(cluster) == before + 2, "quality and shards each joined the cluster"
+    findings = {finding["name"]: finding for finding in call("doctor")["findings"]}
+    assert findings["ray cluster"]["ok"] and "2 nodes, 2 CPUs, 0 GPUs" in findings["ray cluster"]["detail"]
+    assert findings["ray token"]["ok"] and findings["ray jobs"]["ok"] and findings["ray nodes"]["ok"]
+
+
+def drivers(cluster) -> int:
+    """Programs that have ever joined the cluster to hand out tasks."""
+    return sum(job.submission_id is None for job in client_of(cluster.address).list_jobs())

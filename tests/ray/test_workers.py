@@ -1,9 +1,7 @@
 """Work shared out to threads of this process, and to processes that are given nothing but pickles."""
 
 import itertools
-import pickle
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,23 +14,11 @@ from cosmos_ops.quality.verdicts import judge
 from cosmos_ops.shards.write import write_shards
 from cosmos_ops.workers import AHEAD, LocalWorkers, Sent, call_sent, code_hash, unwanted
 from tests.fixtures.lerobot_factory import write_lerobot
+from tests.ray.pickled import PickledWorkers
 from tests.shards.lakes import ready_for_shards, small_profile
 
 PROFILE = small_profile()
 LIMIT_S = 60.0
-
-
-@dataclass(frozen=True)
-class PickledWorkers(LocalWorkers):
-    """Everything goes through a pickle on its way there and back, as between machines."""
-
-    def map(self, function, shared, parts, device="cpu"):
-        sent = pickle.dumps(Sent(function, shared, code_hash()))
-        for part in parts:
-            result, error = pickle.loads(pickle.dumps(call_sent(pickle.loads(sent), pickle.loads(pickle.dumps(part)))))
-            if error is not None:
-                raise error
-            yield result
 
 
 def add(shared: int, part: int) -> int:
@@ -113,7 +99,7 @@ def test_a_log_of_any_format_is_judged_the_same_where_it_is_opened_again(name):
         pytest.skip(f"{root} is not there: the real logs are kept beside the project")
     here = judge(open_log(root), itertools.islice(open_log(root).episodes(), 2), PROFILE)
     log = PortableLog(root)
-    there = judge(log, itertools.islice(log.episodes(), 2), PROFILE, workers=PickledWorkers(1))
+    there = judge(log, itertools.islice(log.episodes(), 2), PROFILE, workers=PickledWorkers())
     rows = [[camera_row("drop", verdict, camera) for verdict in verdicts for camera in verdict.cameras] for verdicts in (here, there)]
     assert rows[0] == rows[1]
     assert [verdict.problems for verdict in there] == [verdict.problems for verdict in here]
