@@ -14,6 +14,8 @@ from cosmos_ops.shards import exclusions
 from cosmos_ops.shards.splits import SPLITS, TEST
 from cosmos_ops.shards.write import INDEX
 from cosmos_ops.shards.write import SCHEMA as INDEX_SCHEMA
+from cosmos_ops.store.objects import in_parallel
+from cosmos_ops.store.place import located
 from cosmos_ops.tables import write_table
 
 CODE_VERSION = "2"
@@ -52,6 +54,8 @@ def build_dataset(lake: Lake, drops: list[str], profile: Profile) -> Manifest:
     if not drops:
         raise UserError("a dataset needs at least one drop; ingest one first")
     ordered = exclusions.drop_order(lake, drops)
+    if located(lake.drops) is not None:
+        in_parallel(lambda drop: _index(lake, drop, profile), ordered)  # brought together, read one by one
     rows = [row for drop in ordered for row in _index_rows(lake, drop, profile)]
     kept, excluded = exclusions.exclude(rows, exclusions.read_forgotten(lake), profile.training.max_train_clips, profile.dataset.near_duplicate_bits)
     if not kept:
@@ -129,11 +133,16 @@ def _grouped(rows: list[dict], column: str) -> dict[str, list[dict]]:
     return groups
 
 
-def _index_rows(lake: Lake, drop: str, profile: Profile) -> list[dict]:
+def _index(lake: Lake, drop: str, profile: Profile) -> Path:
     folder = lake.drop_stage(drop, "shards", profile.data_fingerprint)
     manifest = require_manifest(folder, f"drop {drop}: its shards under profile {profile.name}", "ingest the drop under this profile, or leave it out")
-    where = folder.relative_to(lake.root)
-    rows = pq.read_table(manifest.file(INDEX), schema=INDEX_SCHEMA).to_pylist()
+    return manifest.file(INDEX)
+
+
+def _index_rows(lake: Lake, drop: str, profile: Profile) -> list[dict]:
+    path = _index(lake, drop, profile)
+    where = path.parent.relative_to(lake.root)
+    rows = pq.read_table(path, schema=INDEX_SCHEMA).to_pylist()
     return [{**row, "shard_path": (where / row["shard"]).as_posix()} for row in rows]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from cosmos_ops.lake import Lake, read_manifest
 from cosmos_ops.store.notes import read_note, read_pointer, write_note
+from cosmos_ops.store.objects import in_parallel
 from cosmos_ops.store.place import located
 
 TABLES = ("episodes", "cameras", "clips", "captions", "shards")
@@ -49,7 +50,12 @@ def is_validated(lake: Lake, drop: str, fingerprint: str) -> bool:
 
 def validated_drops(lake: Lake, fingerprint: str) -> list[str]:
     """Registered drops whose shards may be trained on, sorted by name."""
-    return [drop for drop in lake.drop_names() if is_validated(lake, drop, fingerprint)]
+    names = lake.drop_names()
+    if located(lake.drops) is None:
+        return [drop for drop in names if is_validated(lake, drop, fingerprint)]
+    # Each look may be a request; on a machine that is new to the lake nearly all are.
+    sound = in_parallel(lambda drop: is_validated(lake, drop, fingerprint), names)
+    return [drop for drop, validated in zip(names, sound, strict=True) if validated]
 
 
 def _path(lake: Lake, drop: str, fingerprint: str, table: str):

@@ -45,11 +45,13 @@ def bring_file(place: Place, path: Path, sha256: str) -> None:
             if not objects(place).fetch(place.name, part):
                 raise WorkFailed(f"{place} is gone, and a manifest lists it; `cosmos-ops verify` names what is missing and how it is made again")
             if file_sha256(part) == sha256:
+                with open(part, "rb+") as stream:
+                    os.fsync(stream.fileno())
                 part.replace(path)
                 return
         raise WorkFailed(_differs(place, path))
     except OSError as error:
-        raise WorkFailed(f"{path} cannot be written ({error.strerror or error}); make room there and run the same command again") from None
+        raise WorkFailed(_unwritten(path, error)) from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -73,8 +75,13 @@ def bring_parts(place: Place, folder: Path, key: str) -> None:
             path = folder / _below(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.name}.part-{uuid.uuid4().hex[:8]}")
-            if store.fetch(f"{place.name}/{name}", part):
-                part.replace(path)
+            try:
+                if store.fetch(f"{place.name}/{name}", part):
+                    part.replace(path)
+            except OSError as error:
+                raise WorkFailed(_unwritten(path, error)) from None
+            finally:
+                part.unlink(missing_ok=True)
 
         in_parallel(bring, missing)
         return
@@ -149,6 +156,10 @@ def parsed_manifest(place: Place, content: bytes) -> dict[str, Any]:
         return stored | ({MANIFEST_HASH: expected} if expected else {})
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise WorkFailed(f"{place}/{MANIFEST} is damaged ({error}); remove that object and run the command that made the folder: it is made again") from None
+
+
+def _unwritten(path: Path, error: OSError) -> str:
+    return f"{path} cannot be written ({error.strerror or error}); make room there and run the same command again"
 
 
 def _differs(place: Place, path: Path) -> str:

@@ -3,6 +3,7 @@
 The store's own package takes credentials and addresses from its own variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...); nothing is read here.
 """
 
+import errno
 import functools
 import os
 import random
@@ -18,6 +19,8 @@ from cosmos_ops.store.place import Place
 ATTEMPTS, FIRST_PAUSE_S, PAUSE_FACTOR = 5, 0.25, 3.0
 """About ten seconds of pauses in all; the same command continues later."""
 AT_ONCE = 8
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""Failures of this machine's disk, which no other try mends."""
 _CONNECT_S, _READ_S = 5, 20
 _SENT_AGAIN_BYTES = 1 << 20
 """Smaller objects are sent without asking whether they are there."""
@@ -46,17 +49,21 @@ class Objects:
     def write(self, name: str, content: bytes, tag: str | None = "") -> None:
         """Write a small object; with a `tag` only over that version, with None only where there is none. Raises `Conflict`."""
         only = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"} if tag is None else {}
-        self._tried(name, lambda: self._system.pipe_file(self._at(name), content, **(only if self.is_s3 else {})))
+        written = self._tried(name, lambda: (self._system.pipe_file(self._at(name), content, **(only if self.is_s3 else {})), True)[1], missing=False)
+        if not written:  # S3's answer where the version to write over was removed
+            raise Conflict(name)
 
     def fetch(self, name: str, path: Path) -> bool:
         """Bring an object to a file; False where it is not there."""
-        return self._tried(name, lambda: self._system.get_file(self._at(name), str(path)) or True, missing=False)
+        return self._tried(name, lambda: (self._system.get_file(self._at(name), str(path)), True)[1], missing=False)
 
     def send(self, name: str, path: Path, sha256: str) -> None:
         """Send a file, unless the store has a large one of that hash already."""
         if path.stat().st_size >= _SENT_AGAIN_BYTES and self._hash_of(name) == sha256:
             return
-        self._tried(name, lambda: self._system.put_file(str(path), self._at(name), **({"Metadata": {_HASH: sha256}} if self.is_s3 else {})))
+        beside = {"Metadata": {_HASH: sha256}} if self.is_s3 else {}
+        if not self._tried(name, lambda: (self._system.put_file(str(path), self._at(name), **beside), True)[1], missing=False):
+            raise WorkFailed(f"{path} could not be sent to {self.url}/{name}: it or the upload went away meanwhile; run the same command again")
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects; those that are not there are no failure."""
@@ -112,15 +119,23 @@ class Objects:
                 if _code(error) not in ("RequestTimeTooSkewed",):
                     raise UserError(f"{self.url} refuses access ({_line(error)}); check the credentials that the store's package reads") from None
                 reason = _line(error)
+            except OSError as error:
+                if error.errno in _DISK:
+                    raise
+                reason = self._judged(name, error)
             except Exception as error:  # each store's package has failures of its own, most of them of the network
-                if _code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
-                    raise Conflict(name) from None
-                if type(error).__name__ == "NoCredentialsError":
-                    raise UserError(f"{self.url} needs credentials ({_line(error)}); for s3:// set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
-                reason = _line(error)
+                reason = self._judged(name, error)
         raise WorkFailed(
             f"the lake's store does not answer as it should for {self.url}/{name} ({reason}); nothing is lost: run the same command again when it does"
         )
+
+    def _judged(self, name: str, error: Exception) -> str:
+        """What to say of a failure that may pass; those that will not are raised."""
+        if _code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
+            raise Conflict(name) from None
+        if type(error).__name__ == "NoCredentialsError":
+            raise UserError(f"{self.url} needs credentials ({_line(error)}); for s3:// set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
+        return _line(error)
 
 
 def objects(place: Place) -> Objects:

@@ -19,11 +19,8 @@ def test_two_machines_and_one_lake(machine, log, store, lake_url):
     assert set(seen) == {"GET"}, "nothing is sent, and nothing listed"
     assert not list(other.lake.rglob("*.tar")), "shards are brought when they are read"
 
-    trained = other.json("train")
-    (recipe, adapter), *_ = trained["adapters"].items()
-    assert list(other.lake.rglob("*.tar")) and adapter["data_version"]
-    again = machine("third").json("train", "--recipe", recipe)
-    assert again["adapters"][recipe]["data_version"] == adapter["data_version"]
+    trained = other.json("train", "--recipe", "lora-r8")
+    assert list(other.lake.rglob("*.tar")) and trained["adapters"]["lora-r8"]["data_version"]
     bucket = lake_url.removeprefix("s3://").partition("/")[0]
     keys = store.keys(bucket)
     assert any(key.startswith("lake/mlflow/") and key.endswith("adapter_model.safetensors") for key in keys), "MLflow's artifacts lie in the lake"

@@ -1,8 +1,9 @@
 """Drops, shards and what is registered, in a lake on S3 that several machines use."""
 
 import json
-import multiprocessing
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from tests.fixtures.lerobot_factory import write_lerobot
 from tests.shards.lakes import ready_for_shards, small_profile
 
 PROFILE = small_profile(clips_per_shard=4)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -224,22 +226,12 @@ def test_outcomes_of_checks_are_the_lakes(copy, small_log):
     assert read_outcomes(other, "toy", "f", "clips", "v1") is None and not is_validated(other, "toy", "f")
 
 
-def _set_heads(root: str, url: str, name: str, count: int) -> None:
-    objects.FIRST_PAUSE_S = 0.01
-    heads = Heads(Lake(root, url), "nano")
-    for number in range(count):
-        heads.update({f"{name}/{number}": "x"})
-
-
 def test_heads_that_several_machines_set_at_once_are_all_kept(tmp_path, lake_url, store):
-    spawn = multiprocessing.get_context("spawn")
-    machines = [spawn.Process(target=_set_heads, args=(str(tmp_path / name), lake_url, name, 8)) for name in ("one", "two", "three")]
-    for machine in machines:
-        machine.start()
-    for machine in machines:
-        machine.join(120)
-        assert machine.exitcode == 0
-    assert sorted(Heads(Lake(tmp_path / "four", lake_url), "nano").read()) == sorted(f"{name}/{n}" for name in ("one", "two", "three") for n in range(8))
+    names = ("one", "two", "three")
+    command = [sys.executable, "-m", "tests.store.on_a_machine", "heads"]
+    machines = [subprocess.Popen([*command, str(tmp_path / name), lake_url, name, "8"], cwd=ROOT) for name in names]
+    assert [machine.wait(120) for machine in machines] == [0, 0, 0]
+    assert sorted(Heads(Lake(tmp_path / "four", lake_url), "nano").read()) == sorted(f"{name}/{number}" for name in names for number in range(8))
 
 
 def test_the_order_of_drops_is_one_for_all_machines(copy):
@@ -262,6 +254,18 @@ def test_a_pointer_is_written_over_what_was_read_only(copy, store, lake_url):
 
     assert update_pointer(path, change) == {"theirs": 1, "mine": 2}
     assert seen == [None, {"theirs": 1}] and json.loads(store.object(bucket, "lake/heads/nano.json")) == {"theirs": 1, "mine": 2}
+
+
+def test_a_pointer_that_was_removed_meanwhile_is_made_anew(copy, store, lake_url):
+    lake = copy("one")
+    path, bucket = lake.root / "heads/nano.json", lake_url.removeprefix("s3://").partition("/")[0]
+    update_pointer(path, lambda stored: {"first": 1})
+
+    def change(stored):
+        store.put(bucket, "lake/heads/nano.json", None)
+        return (stored or {}) | {"mine": 2}
+
+    assert update_pointer(path, change) == {"mine": 2} == json.loads(store.object(bucket, "lake/heads/nano.json"))
 
 
 def test_verify_names_what_is_damaged_upstream(copy, store, small_log, lake_url):

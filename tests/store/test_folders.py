@@ -1,5 +1,6 @@
 """Finished folders on S3: what goes up, in which order, what comes down, and what no fault may break."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -10,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from cosmos_ops.errors import UserError, WorkFailed
-from cosmos_ops.lake import MANIFEST, Lake, Output, build_folder, read_manifest, resume_folder
+from cosmos_ops.lake import MANIFEST, Lake, Output, read_manifest, resume_folder
 from cosmos_ops.store import objects
 from cosmos_ops.store.folders import UNSENT
 from cosmos_ops.store.notes import share
 from cosmos_ops.store.place import UPSTREAM, attach, located
+from tests.store.on_a_machine import LARGE, build
 
-LARGE = bytes(range(256)) * 8192  # 2 MiB
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,19 +26,8 @@ def short_pauses(monkeypatch):
     monkeypatch.setattr(objects, "FIRST_PAUSE_S", 0.01)
 
 
-def made(folder: Path) -> Output:
-    (folder / "large.bin").write_bytes(LARGE)
-    (folder / "inner").mkdir()
-    (folder / "inner/small.txt").write_text("small")
-    return Output("v1", 2, {"fact": 1})
-
-
 def never(folder: Path) -> Output:
     raise AssertionError("it is made already")
-
-
-def build(lake: Lake, write=made, key: str = "k"):
-    return build_folder(lake.scores("s1"), "scores", key, write)
 
 
 def key_of(lake_url: str, name: str) -> tuple[str, str]:
@@ -126,6 +116,18 @@ def test_a_lost_network_is_one_line_and_the_same_call_goes_on(copy, store, lake_
     assert not (lake.scores("s1") / UNSENT).exists()
 
 
+def test_a_full_disk_is_one_line(copy, store, monkeypatch):
+    build(copy("one"))
+    found = read_manifest(copy("other").scores("s1"))
+
+    def full(self, name, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(objects.Objects, "fetch", full)
+    with pytest.raises(WorkFailed, match="No space left on device.*make room there"):
+        found.file("large.bin")
+
+
 def test_killed_in_mid_upload_the_same_command_completes(tmp_path, store, lake_url):
     """kill -9 while the last file is on its way; what is up already is not sent again."""
     going, may_go = threading.Event(), threading.Event()
@@ -137,7 +139,7 @@ def test_killed_in_mid_upload_the_same_command_completes(tmp_path, store, lake_u
         return False
 
     store.fault(small, 1, hold=may_go)
-    process = subprocess.Popen([sys.executable, "-m", "tests.store.build_one", str(tmp_path / "one/lake"), lake_url], cwd=ROOT)
+    process = subprocess.Popen([sys.executable, "-m", "tests.store.on_a_machine", "build", str(tmp_path / "one/lake"), lake_url], cwd=ROOT)
     assert going.wait(60)
     process.kill()
     process.wait()
