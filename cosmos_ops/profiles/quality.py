@@ -19,7 +19,9 @@ class QualitySettings:
     """A frame whose luma deviates by less (standard deviation, 0-255) shows nothing: `constant`."""
     max_constant_fraction: float = 0.2
     max_white_area: float = 0.5
-    """A frame of which more is white (luma 245 and above, bars left out) is overexposed."""
+    """A frame of which more is white (luma 245 and above, bars left out) is overexposed,"""
+    over_luma: float = 205.0
+    """and one whose mean luma (bars left out) is above this. Real recordings have means of 73 to 126."""
     under_luma: float = 48.0
     """A frame of which 98 % is darker than this is underexposed."""
     max_exposure_fraction: float = 0.5

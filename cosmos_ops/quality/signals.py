@@ -22,6 +22,8 @@ _COVERED = 0.92
 _UNSURE, _SURE = 0.075, 0.02
 """How much less may be found again where the step is not so much larger than those around it, as of a wrist that is quick all the time, and how much
 more where the whole picture changed."""
+_UNSURE_CHANGE = 0.55
+"""There the picture must change by this much, too: quick wrists reach 0.54 at such a step, cuts 0.62 and more."""
 _BLOCK_PX, _REACH_PX, _LEAST_BLOCK_CONTRAST = 8, 12, 3.0
 
 
@@ -68,13 +70,13 @@ def blur(gray: np.ndarray) -> float:
 def classify(luma: np.ndarray, blurred: np.ndarray, settings: QualitySettings) -> np.ndarray:
     """[N] what each frame is, one of `FINE` ... `BLUR`; `blurred` is [N], each frame's `blur`."""
     mean, contrast = luma.mean(axis=(1, 2)), luma.std(axis=(1, 2))
-    lit = (luma > _BAR_LUMA).mean(axis=(1, 2))
-    white = (luma >= _WHITE).mean(axis=(1, 2)) / np.maximum(lit, 0.25)  # of what is not bars
+    lit = np.maximum((luma > _BAR_LUMA).mean(axis=(1, 2)), 0.25)  # what is not bars
+    white, bright = (luma >= _WHITE).mean(axis=(1, 2)) / lit, np.where(luma > _BAR_LUMA, luma, 0).mean(axis=(1, 2)) / lit
     dark = np.percentile(luma, 98, axis=(1, 2)) < settings.under_luma if len(luma) else np.zeros(0, bool)
     kinds = np.full(len(luma), FINE)
     for kind, flags in (
         (BLUR, np.asarray(blurred) > settings.max_blur),
-        (EXPOSURE, (white > settings.max_white_area) | dark),
+        (EXPOSURE, (white > settings.max_white_area) | (bright > settings.over_luma) | dark),
         (CONSTANT, (contrast < settings.least_contrast) & (mean < _WHITE)),
         (BLACK, mean < settings.black_luma),
     ):
@@ -108,7 +110,8 @@ def scene_cuts(luma: np.ndarray, times_s: np.ndarray, kinds: np.ndarray, setting
         kept, there = sorted((found_again(before, after), found_again(after, before)))
         everywhere = change > _MUCH and ratio > _TWICE and np.percentile(_cells(np.abs(after - before)), 25) > 0.2 * contrast
         limit = settings.cut_kept - (_UNSURE if ratio < _TWICE else 0.0)
-        if (kept < limit and there < _COVERED) or (everywhere and kept < settings.cut_kept + _SURE):
+        changed = ratio >= _TWICE or change >= _UNSURE_CHANGE
+        if (changed and kept < limit and there < _COVERED) or (everywhere and kept < settings.cut_kept + _SURE):
             cuts.append(int(place))
     return cuts
 

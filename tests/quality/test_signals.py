@@ -77,6 +77,13 @@ def test_a_frame_is_what_explains_it_best():
     assert classify(luma, sharp, SETTINGS).tolist() == [FINE, BLACK, CONSTANT, EXPOSURE, EXPOSURE, BLUR]
 
 
+def test_a_picture_that_is_far_too_bright_is_overexposed_before_most_of_it_is_white():
+    luma = np.minimum(scene(1) * 1.2 + 80, 255).astype(np.uint8)
+    assert (luma >= 245).mean() < SETTINGS.max_white_area and classify(luma, np.zeros(1), SETTINGS).tolist() == [EXPOSURE]
+    luma[:, :10], luma[:, -10:] = 0, 0
+    assert classify(luma, np.zeros(1), SETTINGS).tolist() == [EXPOSURE], "bars do not make it darker"
+
+
 def test_bars_do_not_make_a_picture_dark_and_a_white_table_is_no_overexposure():
     luma = scene(2)
     luma[0, :14], luma[0, -14:] = 0, 0
@@ -111,12 +118,12 @@ def test_something_that_jumps_into_view_is_no_cut():
     assert scene_cuts(luma, np.arange(20) / 8, np.zeros(20, int), SETTINGS) == []
 
 
-def _room(seed: int) -> np.ndarray:
-    """[48, 96] a smooth wall above a floor on which a few things stand."""
+def _room(seed: int, width: int = 96) -> np.ndarray:
+    """[48, width] a smooth wall above a floor on which a few things stand."""
     rng = np.random.default_rng(seed)
-    room = np.repeat(np.linspace(200, 120, 48)[:, None], 96, axis=1)
-    for _ in range(9):
-        top, left, shade = rng.integers(14, 36), rng.integers(0, 84), rng.integers(0, 255)
+    room = np.repeat(np.linspace(200, 120, 48)[:, None], width, axis=1)
+    for _ in range(width // 10):
+        top, left, shade = rng.integers(14, 36), rng.integers(0, width - 12), rng.integers(0, 255)
         room[top : top + rng.integers(6, 14), left : left + rng.integers(5, 14)] = shade
     return cv2.GaussianBlur(room.astype(np.uint8), (0, 0), 1)
 
@@ -137,6 +144,14 @@ def test_a_camera_that_is_jerked_is_no_cut():
     assert steps.max() > 1.4 * np.sort(steps)[-2] and steps.max() > 11, "by its size alone it could be one"
     assert scene_cuts(luma, np.arange(20) / 8, np.zeros(20, int), SETTINGS) == []
     assert found_again(luma[9], luma[10]) > 0.88 > SETTINGS.cut_kept
+
+
+def test_a_camera_that_is_quick_all_the_time_and_quicker_once_is_no_cut():
+    places = np.cumsum([0] * 4 + [6] * 6 + [16] + [6] * 6)
+    luma = np.stack([_room(9, 260)[:, place : place + 64] for place in places])
+    kept = sorted((found_again(luma[9], luma[10]), found_again(luma[10], luma[9])))
+    assert kept[0] < SETTINGS.cut_kept - 0.075 and kept[1] < 0.92, "by what is found again it could be one"
+    assert scene_cuts(luma, np.arange(len(luma)) / 8, np.zeros(len(luma), int), SETTINGS) == []
 
 
 def test_bars_come_in_pairs():
