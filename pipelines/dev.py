@@ -47,8 +47,9 @@ def _serve(env: Environment, lock: int) -> int:
     prepare(replace(env, mlflow_url=mlflow_url))
     _release(env)
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
+    daemon = Server("Dagster daemon", [sys.executable, "-m", "dagster._daemon", "run", *workspace], PROJECT, held=lock, children_stay=True)
     servers = [
-        Server("Dagster daemon", [sys.executable, "-m", "dagster._daemon", "run", *workspace], PROJECT, held=lock, children_stay=True),
+        daemon,
         Server("Dagster", [sys.executable, "-m", "dagster_webserver", "-h", LOOPBACK, "-p", str(dagster_port), *workspace], PROJECT),
     ]
     if not env.tracking_uri.startswith("http"):
@@ -62,7 +63,7 @@ def _serve(env: Environment, lock: int) -> int:
         for name, url in urls.items():
             print(f"{name:8} {url}")
         print(f"landing  {env.lake.landing}  (a drop put here is noticed)\nCtrl-C stops all", flush=True)
-        print(f"{supervise(servers, watch_for_jumps(lambda: _release(env)))}; stopping the others", file=sys.stderr)
+        print(f"{supervise(servers, watch_for_jumps(lambda: _begin_again(env, daemon)))}; stopping the others", file=sys.stderr)
         return 1
     finally:
         stop(servers)
@@ -93,11 +94,19 @@ def _only_daemon(env: Environment) -> Iterator[int]:
         yield stream.fileno()
 
 
+def _begin_again(env: Environment, daemon: Server) -> None:
+    """After a step back of the clock: the daemon counts its pauses by it, and its queue and its sensors would stand still until it has caught up."""
+    print("the clock was set back: the daemon begins again", file=sys.stderr, flush=True)
+    daemon.kill()  # outright: runs that it launched go on
+    _release(env)
+    daemon.start()
+
+
 def _release(env: Environment) -> None:
     with open_instance(env) as instance:
         released = release_sensors(instance)
     if released:
-        print(f"the clock was set back: {', '.join(released)} would have waited until it has caught up, and go on now", file=sys.stderr, flush=True)
+        print(f"{', '.join(released)} last looked in the future, and look again now", file=sys.stderr, flush=True)
 
 
 def _mlflow_command(env: Environment, port: int) -> list[str]:

@@ -47,6 +47,11 @@ class Server:
         )
         self.groups.add(self.process.pid)
 
+    def kill(self) -> None:
+        """End the process itself at once; what it started goes on until `start` or `stop`."""
+        self.process.kill()
+        self.process.wait()
+
     def ended(self) -> int | None:
         """The exit code where the process has ended."""
         self.groups = {group for group in self.groups if group == self.process.pid or _lives(group)}

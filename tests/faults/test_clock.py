@@ -1,5 +1,10 @@
 """The wall clock set back and forward by a day under everything that `make dev` runs, and the parts of that which can be seen alone."""
 
+import os
+import shutil
+import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,11 +14,26 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 
 from pipelines.clock import release_sensors, sensors_in_the_future, watch_for_jumps
 from tests.faults.conftest import deliver
-from tests.fixtures.dev_servers import dev_servers, until
+from tests.fixtures.dev_servers import ROOT, dev_servers, until
 from tests.pipelines.conftest import Home
 
-LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-"""What `faketime` preloads; the form for programs with threads."""
+SHIM = ROOT / "tests/fixtures/clock_shim.c"
+DAY_S = 86400
+
+
+class Clock:
+    """The wall clock of processes that are started with `variables`."""
+
+    def __init__(self, folder: Path):
+        self.file, library = folder / "clock", folder / "clock_shim.so"
+        self.set(0)
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(SHIM)], check=True)
+        self.variables = {"LD_PRELOAD": str(library), "COSMOS_TEST_CLOCK": str(self.file)}
+
+    def set(self, ahead_s: int) -> None:
+        """Set it, to so many seconds ahead of the true time, from this moment on."""
+        with open(self.file, "r+b" if self.file.exists() else "wb") as stream:
+            stream.write(struct.pack("=q", ahead_s))
 
 
 def origin():
@@ -49,18 +69,18 @@ def test_only_a_step_back_is_reacted_to(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not installed (Debian: apt install faketime)")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here to build the clock with (Debian: apt install gcc)")
 def test_drops_come_in_whatever_the_clock_does(tmp_path, tiny_profile, recovered):
-    offset = tmp_path / "offset"
-    offset.write_text("+0\n")
-    faked = {"LD_PRELOAD": str(LIBRARIES[0]), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    with dev_servers(Home(tmp_path / "home", tiny_profile).environment | faked, tmp_path / "dev.log") as dev:
-        for number, (name, jump) in enumerate({"back": "-1d", "forward": "+1d"}.items()):
+    clock = Clock(tmp_path)
+    told = subprocess.run([sys.executable, "-c", "import time; print(time.time())"], env=os.environ | clock.variables, capture_output=True, text=True).stdout
+    assert abs(float(told) - time.time()) < 30
+    with dev_servers(Home(tmp_path / "home", tiny_profile).environment | clock.variables, tmp_path / "dev.log") as dev:
+        for number, (name, ahead_s) in enumerate({"back": -DAY_S, "forward": DAY_S}.items()):
             deliver(tmp_path, dev.home, f"under-way-{name}", seed=2 * number)
             until(lambda name=name: any(run["status"] == "STARTED" for run in dev.runs(f"under-way-{name}")))
-            offset.write_text(f"{jump}\n")
+            clock.set(ahead_s)
             deliver(tmp_path, dev.home, f"after-{name}", seed=2 * number + 1)
-            _, seconds = until(lambda name=name: dev.ended(f"after-{name}"), deadline_s=180)
+            _, seconds = until(lambda name=name: dev.ended(f"after-{name}"))
             for drop in (f"under-way-{name}", f"after-{name}"):
                 until(lambda drop=drop: dev.ended(drop))
                 assert [run["status"] for run in dev.runs(drop)] == ["SUCCESS"], drop
