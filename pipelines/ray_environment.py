@@ -8,9 +8,16 @@ from cosmos_ops.errors import UserError
 from pipelines.differences import Differences
 
 if TYPE_CHECKING:
+    from dagster import ExecutorDefinition
+
     from pipelines.environments import Environment
 
 PACKAGES = ("ray", "dagster-ray")
+_TOLD = (
+    "COSMOS_ENV", "COSMOS_HOME", "COSMOS_LAKE", "COSMOS_PROFILE", "COSMOS_RECIPES", "COSMOS_GATES", "COSMOS_DEVICE", "COSMOS_PRECISION", "COSMOS_MLFLOW_URL",
+    "COSMOS_RAY_NODES", "COSMOS_RAY_GPUS", "COSMOS_RAY_STEPS", "DAGSTER_HOME", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS",
+)  # fmt: skip
+"""What a step that runs as a job is told of this environment. Addresses that may hold a password (MLFLOW_TRACKING_URI) and keys are the nodes' own."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class RaySettings:
     """Nodes of one training."""
     gpus_per_node: int = 1
     """GPUs that one training takes of each of its nodes; none where COSMOS_DEVICE is `cpu`."""
+    steps: str = "here"
+    """`here`: steps are processes beside Dagster and hand out tasks; `jobs`: each is a job of the cluster, which hands out tasks from there."""
 
 
 def ray_settings(variables: Mapping[str, str]) -> RaySettings:
@@ -40,7 +49,14 @@ def ray_settings(variables: Mapping[str, str]) -> RaySettings:
         token_told=bool(variables.get("RAY_AUTH_TOKEN") or variables.get("RAY_AUTH_TOKEN_PATH")),
         nodes=_count(variables.get("COSMOS_RAY_NODES") or "1", "COSMOS_RAY_NODES", 1),
         gpus_per_node=_count(variables.get("COSMOS_RAY_GPUS") or "1", "COSMOS_RAY_GPUS", 1),
+        steps=_steps(variables.get("COSMOS_RAY_STEPS") or "here"),
     )
+
+
+def _steps(value: str) -> str:
+    if value not in ("here", "jobs"):
+        raise UserError(f"COSMOS_RAY_STEPS is {value!r}; steps run `here`, beside Dagster, or as `jobs` of the cluster")
+    return value
 
 
 def ray_environment(env: "Environment") -> Differences:
@@ -56,8 +72,16 @@ def ray_environment(env: "Environment") -> Differences:
             "workers": RayWorkersResource(address=ray.address),
             "gpu": RayGpuResource(address=ray.address, device_name=env.device, precision_name=env.precision),
             "launcher": RayTrainingLauncher(address=ray.address, jobs_url=ray.jobs_url, nodes=ray.nodes, gpus_per_node=_gpus(env)),
-        }
+        },
+        executor=_executor(ray) if ray.steps == "jobs" else None,
     )
+
+
+def _executor(ray: RaySettings) -> "ExecutorDefinition":
+    from dagster_ray import ray_executor
+
+    # By name, and nothing secret: who may look at the cluster sees the environment of its jobs.
+    return ray_executor.configured({"ray": {"address": ray.jobs_url or ray.address, "env_vars": list(_TOLD)}})
 
 
 def _gpus(env: "Environment") -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import PipesEnvContextInjector, open_pipes_session
 
-from assets.materialize import expected_failures, stop_if_orphaned
+from assets.materialize import stop_if_orphaned
 from assets.resources.launcher import EXIT_RETRY, TrainingLauncher
 from assets.resources.ray_cluster import client_of, has
 from cosmos_ops.hashing import digest
@@ -38,12 +38,14 @@ class RayTrainingLauncher(TrainingLauncher):
     """Of each node, where the cluster has any; 0: CPUs."""
 
     def run(self, context: dg.AssetExecutionContext, command: Sequence[str]) -> list[dict]:
-        """As `TrainingLauncher.run`. A node that is lost is a reason to try again: training continues from its checkpoint."""
+        """As `TrainingLauncher.run`. A node that is lost is a reason to try again: training continues from its checkpoint.
+
+        Raises `UserError` or `WorkFailed` where the cluster takes no jobs.
+        """
         from dagster_ray import PipesRayJobMessageReader
         from dagster_ray.core.pipes import PIPES_LAUNCHED_EXTRAS_RAY_ADDRESS_KEY, PIPES_LAUNCHED_EXTRAS_RAY_JOB_ID_KEY
 
-        with expected_failures():
-            client = client_of(self.address, self.jobs_url)
+        client = client_of(self.address, self.jobs_url)
         # Pipes itself comes from dagster-ray; its blocking `PipesRayJobClient.run` shows no progress, and no exit code when it fails.
         with open_pipes_session(context, PipesEnvContextInjector(), PipesRayJobMessageReader()) as session:
             job = self._running(client, command) or self._submit(client, command, session.get_bootstrap_env_vars())

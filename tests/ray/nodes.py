@@ -18,6 +18,8 @@ from pipelines.environments import PROJECT
 
 _MARK = "COSMOS_TEST_RAY_NODE"
 _START_S = 300.0
+# Ray gives a node 30 s to start, which a busy machine may not grant it.
+_TRIES = 3
 # Ports of workers are left to the system; nothing is started before it is needed; nobody watches statistics.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0", "RAY_prestart_worker_first_driver": "0", "OMP_NUM_THREADS": "1"}
 _SMALL = ["--num-gpus=0", "--object-store-memory=150000000", "--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats"]
@@ -57,12 +59,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Nothing of any node is left when this returns."""
-        deadline = time.monotonic() + 20
-        while pids := self._processes():
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            assert time.monotonic() < deadline, f"processes {pids} do not end"
+        self._kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, arguments: list[str]) -> str:
@@ -70,9 +67,20 @@ class Cluster:
         node = f"{self.name}-{self.nodes}"
         command = [str(Path(sys.executable).parent / "ray"), "start", *arguments, "--num-cpus=1", f"--dashboard-agent-listen-port={free_port()}", *_SMALL]
         environment = {**os.environ, **_QUIET, **self.variables, _MARK: node, "PYTHONPATH": str(PROJECT)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_START_S, cwd=self.folder)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return node
+        for _ in range(_TRIES):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_START_S, cwd=self.folder)
+            if done.returncode == 0:
+                return node
+            self._kill(node)
+        raise AssertionError(done.stdout + done.stderr)
+
+    def _kill(self, node: str | None = None) -> None:
+        deadline = time.monotonic() + 20
+        while pids := self._processes(node):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            assert time.monotonic() < deadline, f"processes {pids} do not end"
 
     def _processes(self, node: str | None = None) -> list[int]:
         """Everything a node started inherited its mark."""
