@@ -94,7 +94,9 @@ def environment(profile: str | None = None) -> Environment:
         tracking_uri=tracking,
         artifact_root=f"{url}/{ARTIFACTS}" if url else str(home / "mlflow" / "artifacts"),
         # A database has no pages of its own: links lead to where `make dev` serves them.
-        mlflow_url=variables.get("COSMOS_MLFLOW_URL") or (tracking if tracking.startswith("http") else f"http://{LOOPBACK}:{mlflow_port or MLFLOW_PORT}"),
+        mlflow_url=without_password(
+            variables.get("COSMOS_MLFLOW_URL") or (tracking if tracking.startswith("http") else f"http://{LOOPBACK}:{mlflow_port or MLFLOW_PORT}")
+        ),
         profile_name=profile or variables.get("COSMOS_PROFILE") or "nano",
         recipes_folder=Path(recipes).absolute() if recipes else None,
         gates_file=Path(gates).absolute() if gates else None,

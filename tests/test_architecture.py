@@ -103,3 +103,19 @@ def test_environment_variables_are_read_in_one_place():
             text = path.read_text()
             if path.name not in ("environments.py", "launcher.py"):  # the launcher passes the environment on to its child
                 assert "os.environ" not in text and "getenv" not in text, path
+
+
+def test_nothing_is_unpickled_evaluated_or_given_to_a_shell():
+    """What comes from outside is data. `torch.load` is allowed for weights alone, `yaml.load` with a loader that makes plain values."""
+    forbidden = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
+    for package in PACKAGES:
+        for path in sources(package):
+            tree = ast.parse(path.read_text())
+            where = path.relative_to(ROOT)
+            assert not imported(ast.walk(tree)) & forbidden, where
+            for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+                name, said = ast.unparse(call.func), ast.unparse(call)
+                assert name not in ("eval", "exec", "os.system", "os.popen"), f"{where}:{call.lineno}"
+                assert "shell=True" not in said and "allow_pickle=True" not in said and "trust_remote_code=True" not in said, f"{where}:{call.lineno}"
+                assert name != "torch.load" or "weights_only=True" in said, f"{where}:{call.lineno}"
+                assert name != "yaml.load" or "SafeLoader" in said, f"{where}:{call.lineno}"

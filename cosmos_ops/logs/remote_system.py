@@ -9,6 +9,8 @@ from cosmos_ops.errors import UserError
 from cosmos_ops.logs.spelling import plain
 
 WEB = ("http://", "https://")
+_LOGIN = re.compile(r"://[^/?#@]*:[^/?#]*@")
+_SIGNED = re.compile(r"[?&][^=&#]*(?:sign|token|secret|passw|credential|key)[^=&#]*=", re.IGNORECASE)
 
 
 class Unreachable(Exception):
@@ -20,6 +22,12 @@ def connect(url: str) -> tuple[Any, str]:
     import fsspec
     from fsspec.registry import known_implementations
 
+    # It is kept beside the drop, shown and logged.
+    if _SIGNED.search(url) or _LOGIN.search(url):
+        where = "its protocol's own place (AWS_... variables, ~/.aws, gcloud's login, fsspec's configuration)"
+        raise UserError(
+            f"{_SIGNED.split(_LOGIN.sub('://', url))[0]} holds a password or a signature; keep those in {where}, or download the log and give the folder"
+        )
     protocol = re.split(r"::|://", url)[0]
     options = {"headers": {"Accept-Encoding": "identity"}} if url.startswith(WEB) else {}  # packed on the way, sizes could not be compared
     try:

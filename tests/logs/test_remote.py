@@ -263,6 +263,17 @@ def test_what_cannot_be_had_is_one_line(server, tmp_path, url, kind, what):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["http://user:s3cret@{host}/drop", "http://{host}/drop?X-Amz-Signature=s3cret", "zip://x::https://a:s3cret@{host}/b.zip"])
+def test_a_url_that_holds_a_password_is_refused_and_not_repeated(server, tmp_path, form):
+    """It would be kept beside the drop."""
+    url = form.format(host=server[0].removeprefix("http://"))
+    for call in (lambda: inspect_log(url, small_profile()), lambda: register_remote(Lake(tmp_path / "lake"), url)):
+        with pytest.raises(UserError, match="holds a password or a signature; keep those in") as caught:
+            call()
+        assert "s3cret" not in str(caught.value)
+    assert not [path for path in (tmp_path / "lake").rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+
+
 def test_errors_name_the_url_and_not_the_copy(server, tmp_path):
     url, _ = server
     (tmp_path / "served/notes").mkdir()
