@@ -13,6 +13,7 @@ from cosmos_ops.errors import UserError
 from pipelines.environments import environment
 from pipelines.instance import open_instance
 from tests.fixtures.postgres_server import PASSWORD, PostgresServer, postgres_server
+from tests.faults.conftest import recovered  # noqa: F401  a fixture
 from tests.pipelines.conftest import ROOT, Home
 
 _DEADLINE_S = 300.0
@@ -155,7 +156,7 @@ def wait_for_step(server: PostgresServer, command: subprocess.Popen, step: str) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_in_the_middle_of_a_run_and_started_at_once(mortal, log):
+def test_killed_in_the_middle_of_a_run_and_started_at_once(mortal, log, recovered):  # noqa: F811
     """Whatever becomes of the command that was running, the same command completes and nothing is lost."""
     server, home = mortal
     command = home.start("ingest", str(log), "--json")
@@ -169,8 +170,9 @@ def test_killed_in_the_middle_of_a_run_and_started_at_once(mortal, log):
     ended_s = time.monotonic() - began
     told = home.json("ingest", str(log))
     recovered_s = time.monotonic() - began
-    print(f"PostgreSQL killed in mid-run and started at once: answers after {back_s:.1f} s, the command ended with {command.returncode} after {ended_s:.1f} s, "
-          f"the same command again had all of it after {recovered_s:.1f} s")  # fmt: skip
+    recovered("Postgres killed and started at once, to its answer", back_s)
+    recovered(f"the same, to the end of the command that was running (exit code {command.returncode})", ended_s)
+    recovered("the same, to the end of the same command once more", recovered_s)
     assert told["clips"] == 12 and set(before) <= set(succeeded(server, "dagster"))
     assert [status for (status,) in server.query("dagster", "select status from runs order by id desc limit 1")] == ["SUCCESS"]
     assert home.json("verify")["ok"]
@@ -178,7 +180,7 @@ def test_killed_in_the_middle_of_a_run_and_started_at_once(mortal, log):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_for_longer_than_anybody_waits(mortal, log):
+def test_killed_for_longer_than_anybody_waits(mortal, log, recovered):  # noqa: F811
     """The command ends with one line; with the database back the same command goes on, and the run that died is not left as running."""
     server, home = mortal
     command = home.start("ingest", str(log))
@@ -193,7 +195,8 @@ def test_killed_for_longer_than_anybody_waits(mortal, log):
     began = time.monotonic()
     server.start()
     told = home.json("ingest", str(log))
-    print(f"PostgreSQL gone for good: the command ended after {ended_s:.1f} s; back again, the same command was done after {time.monotonic() - began:.1f} s")
+    recovered("Postgres gone, to the command's one line", ended_s)
+    recovered("Postgres back, to the end of the same command", time.monotonic() - began)
     assert told["clips"] == 12 and not told["unchanged"]
     assert sorted(status for (status,) in server.query("dagster", "select status from runs")) == ["FAILURE", "SUCCESS"]
     assert home.json("verify")["ok"]
