@@ -43,7 +43,7 @@ class Machine:
 
     def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "pipelines", *arguments]
-        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=540)
         assert done.returncode == code, f"exit {done.returncode}, expected {code}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         assert "Traceback" not in done.stdout + done.stderr, done.stderr[-4000:]
         return done

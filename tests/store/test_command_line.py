@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_two_machines_and_one_lake(machine, log, store, lake_url):
@@ -50,7 +50,7 @@ def test_killed_and_cut_off_the_same_command_completes(machine, log, store, lake
 
     store.fault(first_shard, 1, hold=may_go)
     process = one.start("ingest", str(log))
-    assert going.wait(120)
+    assert going.wait(400)
     process.kill()
     process.communicate()
     may_go.set()
