@@ -1,6 +1,7 @@
 """New drops in the landing folder become partitions; enough new episodes become a retraining."""
 
 import json
+from pathlib import Path
 
 import dagster as dg
 
@@ -45,6 +46,7 @@ def new_drops(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
     # A drop that the command line registered but never finished, or whose request got lost, is asked for again: run keys make it once.
     registered = context.instance.get_dynamic_partitions(drops.name)
     missing = [name for name in requests if name not in registered]
+    known = {name for name in known if name in registered or _is_here(lake, name)}
     runs = [
         dg.RunRequest(run_key=f"{name}:{load_drop(lake, name).fingerprint}", partition_key=name, tags={"cosmos/drop": name})
         for name in sorted({*requests, *(name for name in known if name not in registered)})
@@ -86,6 +88,17 @@ def retraining(env: Environment):
     from cosmos_ops.registry.retraining import decide_retraining
 
     return decide_retraining(env.lake, env.profile, NEW_EPISODES)
+
+
+def _is_here(lake, name: str) -> bool:
+    """False for a drop of another machine whose log is not on this one: its stages come with the lake, here nothing could be made of it."""
+    from cosmos_ops.logs.drops import load_drop
+    from cosmos_ops.store.place import located
+
+    if located(lake.drops) is None:
+        return True
+    drop = load_drop(lake, name)
+    return drop.copied or Path(drop.uri).exists()
 
 
 def _changed(lake, source) -> list[str]:

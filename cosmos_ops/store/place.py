@@ -58,11 +58,14 @@ def attach(root: Path | str, url: str) -> None:
             raise UserError(
                 f"{root} holds a lake of its own ({', '.join(held[:3])}); copy it to {url} and remove it here, or set COSMOS_HOME to another folder"
             )
-        os.makedirs(root, exist_ok=True)
-        part = os.path.join(root, f"{UPSTREAM}.{os.getpid()}")
-        with open(part, "w") as stream:
-            json.dump({"url": url}, stream)
-        os.replace(part, os.path.join(root, UPSTREAM))
+        try:
+            os.makedirs(root, exist_ok=True)
+            part = os.path.join(root, f"{UPSTREAM}.{os.getpid()}")
+            with open(part, "w") as stream:
+                json.dump({"url": url}, stream)
+            os.replace(part, os.path.join(root, UPSTREAM))
+        except OSError as error:
+            raise UserError(f"{root} cannot be written ({error.strerror}), the working copy of {url}; set COSMOS_HOME to a folder that can") from None
     elif found != url:
         raise UserError(f"{root} is the working copy of {found}, not of {url}; set COSMOS_HOME to another folder, or remove {root} when all of it is there")
     _note(root, url)
@@ -73,12 +76,6 @@ def known_root(root: Path | str) -> None:
     root = os.path.abspath(root)
     if root not in _roots:
         _note(root, _read(root))
-
-
-def upstream_url(root: Path | str) -> str | None:
-    """URL that a lake's root is a working copy of, None for a lake that is only here."""
-    known_root(root)
-    return _roots[os.path.abspath(root)]
 
 
 def located(path: Path | str) -> Place | None:

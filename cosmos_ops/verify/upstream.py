@@ -28,13 +28,13 @@ _AGAIN = "run the command that made it (`cosmos-ops ingest` for a drop, else `co
 
 def check_upstream(checking: Checking, place: Place, drop: str | None) -> None:
     """Check a whole lake upstream, or one drop of it. Lists what is below and reads all of it: as long, and as much traffic, as the lake is large."""
-    pass_over = _Pass(checking, place, f"drops/{drop}" if drop else "")
-    pass_over.folders()
-    pass_over.registrations()
-    pass_over.latents()
+    look = _Pass(checking, place, f"drops/{drop}" if drop else "")
+    look.folders()
+    look.registrations()
+    look.latents()
     if drop is None:
-        pass_over.pointers()
-    pass_over.rest()
+        look.pointers()
+    look.rest()
 
 
 class _Pass:
