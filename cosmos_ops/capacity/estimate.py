@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cosmos_ops.capacity.costs import Cost
 from cosmos_ops.capacity.demand import Work
 
-MEASURED, SCALED, NOT_MEASURED = "measured", "measured at 80 x 128 pixels, scaled", "published, not measured"
+MEASURED, NOT_MEASURED = "measured", "published, not measured"
 AT_ONCE = 4
 """Data runs that Dagster has in flight at once (`dagster.yaml`, `max_concurrent_runs`)."""
 

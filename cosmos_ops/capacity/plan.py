@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cosmos_ops.capacity.costs import Cost
 from cosmos_ops.capacity.demand import Demand, Work, count_work
-from cosmos_ops.capacity.estimate import SCALED, Stage, core_seconds, data_stages, model_stages, on_processors, scoring, starting
+from cosmos_ops.capacity.estimate import Stage, core_seconds, data_stages, model_stages, on_processors, scoring, starting
 from cosmos_ops.capacity.gpu import Gpus
 from cosmos_ops.capacity.limits import Limit, dagster_limits
 from cosmos_ops.errors import UserError
@@ -57,7 +57,7 @@ def plan_capacity(demand: Demand, profile: Profile, recipes: Sequence[Recipe], c
         stages += [on_processors(name, fit, costs, cpus, stored.get(name, 0.0)) for name, fit in model_stages(work).items()]
     else:
         stages += gpus.stages(work, profile.clip)
-        stages += [on_processors("scoring", scoring(work), costs, cpus, stored["generation"], SCALED)]
+        stages += [on_processors("scoring", scoring(work), costs, cpus, stored["generation"])]
     stages += [starting(work, costs, cpus)]
     gpu_hours, stored_bytes = sum(stage.gpu_s for stage in stages) / 3600, sum(stage.stored_bytes for stage in stages)
     return Plan(

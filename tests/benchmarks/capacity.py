@@ -200,7 +200,7 @@ def main() -> None:
 def table(checks: list[dict[str, Any]]) -> str:
     """Foretold and measured side by side, as in docs/CAPACITY.md."""
     lines = ["| stage | " + " | ".join(f"{one['episodes']} episodes, {one['updates']} updates" for one in checks) + " |", "|---" * (len(checks) + 1) + "|"]
-    for stage in checks[0]["foretold_core_s"]:
+    for stage in sorted(checks[0]["foretold_core_s"]):
         cells = [f"{one['foretold_core_s'][stage]:.1f} / {one['measured_core_s'][stage]:.1f}" for one in checks]
         lines.append(f"| {stage} | " + " | ".join(cells) + " |")
     lines.append(

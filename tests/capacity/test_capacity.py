@@ -6,7 +6,7 @@ import pytest
 
 from cosmos_ops.capacity.costs import Cost, read_costs, read_published
 from cosmos_ops.capacity.demand import Demand, count_work
-from cosmos_ops.capacity.estimate import MEASURED, NOT_MEASURED, SCALED
+from cosmos_ops.capacity.estimate import MEASURED, NOT_MEASURED
 from cosmos_ops.capacity.gpu import Gpus
 from cosmos_ops.capacity.plan import Prices, plan_capacity
 from cosmos_ops.errors import UserError
@@ -52,7 +52,7 @@ def test_nothing_of_a_gpu_is_called_measured_and_no_bound_is_beaten():
     for one in made.stages:
         assert (one.gpu_s > 0) == (one.basis == NOT_MEASURED), one
         assert one.bound_s is None or one.bound_s < one.wall_s
-    assert stage(made, "scoring").basis == SCALED and stage(made, "quality").basis == MEASURED
+    assert stage(made, "scoring").basis == stage(made, "quality").basis == MEASURED
     generation = stage(made, "generation")
     assert generation.bound_s * 4 == pytest.approx(made.work.videos * 72 * 0.339 / 0.312), "passes at the whole peak"
     assert made.bottleneck == max(made.stages, key=lambda one: one.wall_s).name
