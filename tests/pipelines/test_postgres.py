@@ -12,8 +12,8 @@ import pytest
 from cosmos_ops.errors import UserError
 from pipelines.environments import environment
 from pipelines.instance import open_instance
-from tests.fixtures.postgres_server import PASSWORD, PostgresServer, postgres_server
 from tests.faults.conftest import recovered  # noqa: F401  a fixture
+from tests.fixtures.postgres_server import PASSWORD, PostgresServer, postgres_server
 from tests.pipelines.conftest import ROOT, Home
 
 _DEADLINE_S = 300.0
