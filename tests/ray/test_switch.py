@@ -20,7 +20,7 @@ def chosen(monkeypatch):
             monkeypatch.setenv(name, value)
         return environment()
 
-    for name in ("COSMOS_ENV", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", "COSMOS_RAY_NODES", "COSMOS_RAY_GPUS"):
+    for name in ("COSMOS_ENV", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", "COSMOS_RAY_NODES", "COSMOS_RAY_GPUS", "COSMOS_RAY_STEPS"):
         monkeypatch.delenv(name, raising=False)
     return choose
 
@@ -44,10 +44,18 @@ def test_ray_wants_the_address_of_a_cluster(chosen, address, told):
         differences(env)
 
 
-@pytest.mark.parametrize(("variable", "value"), [("COSMOS_RAY_NODES", "0"), ("COSMOS_RAY_NODES", "two"), ("COSMOS_RAY_GPUS", "-1")])
+@pytest.mark.parametrize(("variable", "value"), [("COSMOS_RAY_NODES", "0"), ("COSMOS_RAY_NODES", "two"), ("COSMOS_RAY_GPUS", "0")])
 def test_counts_are_numbers(chosen, variable, value):
     with pytest.raises(UserError, match=f"{variable} is '{value}'"):
         chosen(**{"COSMOS_ENV": "ray", "RAY_ADDRESS": "head:6379", variable: value})
+
+
+def test_steps_run_here_unless_jobs_are_asked_for(chosen):
+    env = chosen(COSMOS_ENV="ray", RAY_ADDRESS="head:6379")
+    assert differences(env).executor is None and set(differences(env).resources) == {"workers", "gpu", "launcher"}
+    assert differences(chosen(COSMOS_RAY_STEPS="jobs")).executor.name == "ray"
+    with pytest.raises(UserError, match="COSMOS_RAY_STEPS is 'there'; steps run `here`, beside Dagster, or as `jobs` of the cluster"):
+        chosen(COSMOS_RAY_STEPS="there")
 
 
 def test_loading_the_definitions_for_ray_neither_imports_nor_reaches_it(tmp_path):
