@@ -60,7 +60,7 @@ def test_killed_and_cut_off_the_same_command_completes(machine, log, store, lake
     lost = one.run("ingest", str(log), code=1)
     assert lost.stderr.strip().splitlines()[-1].count("nothing is lost: run the same command again") == 1
     store.mend()
-    store.fault(lambda request: request.method == "PUT", 6, status=503)
+    store.fault(lambda request: request.method == "PUT", 3, status=503)
     made = one.json("ingest", str(log))
     assert not made["unchanged"] and made["shards"] == 3
     assert machine("other").json("ingest", str(log)) == made | {"unchanged": True}
