@@ -10,17 +10,17 @@ from cosmos_ops.profiles import QualitySettings
 from cosmos_ops.quality.stretches import runs
 
 _FEWEST = 8
-"""Other episodes that make a habit; with fewer, of perhaps as many tasks, an episode is held against itself."""
+"""Other episodes that make a habit; with fewer, of perhaps as many tasks, an episode is held against itself, but for jumps."""
 _TURNS = (2 * np.pi, 360.0)
 _MANY = 100
 _SLIGHT, _REST = 0.05, 0.05
-_LONE_RATIO = 6.0
-"""Where no other episodes tell what is usual, a jump stands out of brisk motion by this many times."""
+_LONE_RATIO, _GUESSED = 6.0, 1.5
+"""How many times a jump exceeds its own episode's brisk motion where no others tell what is usual, and what is usual where only a few do."""
 
 
 @dataclass(frozen=True, eq=False)
 class Habits:
-    """[S] per column of the state, over the sound rows of other episodes; [0] where there are too few of them."""
+    """[S] per column of the state, over the sound rows of other episodes; [0] where there are none or one."""
 
     low: np.ndarray
     high: np.ndarray
@@ -32,9 +32,17 @@ class Habits:
     brisk: np.ndarray
     """The third largest jerk of an episode, usually: what brisk motion comes to, a single knock left out."""
 
+    others: int = 0
+    """Episodes that they are of."""
+
     @property
     def known(self) -> bool:
-        return len(self.span) > 0
+        return self.others >= _FEWEST
+
+    @property
+    def guessed(self) -> bool:
+        """Too few others for habits, and more than one."""
+        return 2 <= self.others < _FEWEST
 
 
 _NO_HABITS = Habits(*[np.zeros(0)] * 5)
@@ -72,11 +80,11 @@ class DropHabits:
 
 def _habits(others: list[_Facts]) -> Habits:
     """Medians and outer tenths: some tasks open the gripper or use an arm, others do not, and a few bad episodes make no habit."""
-    if len(others) < _FEWEST:
+    if len(others) < 2:
         return _NO_HABITS
     low, high, jerk, brisk = (np.stack([getattr(facts, name) for facts in others]) for name in ("low", "high", "jerk", "brisk"))
     covered = np.median(high - low, axis=0)
-    return Habits(np.percentile(low, 10, axis=0), np.percentile(high, 90, axis=0), covered, np.percentile(jerk, 90, axis=0), np.median(brisk, axis=0))
+    return Habits(np.percentile(low, 10, axis=0), np.percentile(high, 90, axis=0), covered, np.percentile(jerk, 90, axis=0), np.median(brisk, axis=0), len(others))
 
 
 def telemetry_problems(episode: Episode, habits: Habits, settings: QualitySettings) -> list[Problem]:
@@ -87,8 +95,8 @@ def telemetry_problems(episode: Episode, habits: Habits, settings: QualitySettin
     problems = _not_finite(episode)
     columns = np.isfinite(state).all(axis=0)
     state = state[:, columns]
-    if habits.known:
-        habits = Habits(*(values[columns] for values in (habits.low, habits.high, habits.span, habits.jerk, habits.brisk)))
+    if habits.others:
+        habits = Habits(*(values[columns] for values in (habits.low, habits.high, habits.span, habits.jerk, habits.brisk)), habits.others)
     if state.shape[1] == 0:
         return problems
     if _static(state, habits, settings):
@@ -175,20 +183,22 @@ def _jumps(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.n
     """Rows after which the state jumps."""
     jerks, steps, span = _jerks(state), _steps(state), np.ptp(state, axis=0)
     own = _brisk(jerks)
-    if habits.known:
-        span = habits.span
+
+    def beyond(most: np.ndarray, span: np.ndarray) -> np.ndarray:
+        # What a column that hardly moves does is no jump of the robot.
+        return (jerks > most) & (steps > np.maximum(settings.jump_span * span, _SLIGHT * span.max())) & (span > 0)
+
+    found = np.zeros(jerks.shape, bool)
+    if habits.known or habits.guessed:
         # A gripper snaps in some episodes and not in others: more than any usually does, and far more than brisk motion.
         most = np.maximum(settings.jump_ratio * np.maximum(own, habits.jerk), settings.jump_brisk * np.maximum(own, habits.brisk))
-    else:
-        most = _LONE_RATIO * own
-    # What a column that hardly moves does is no jump of the robot.
-    least = np.maximum(settings.jump_span * span, _SLIGHT * span.max())
-    found = (jerks > most) & (steps > least) & (span > 0)
+        found |= beyond(most if habits.known else _GUESSED * most, habits.span)
     if not habits.known:
-        for row, column in zip(*np.nonzero(found), strict=True):
+        alone = beyond(_LONE_RATIO * own, span)
+        for row, column in zip(*np.nonzero(alone), strict=True):
             # A gripper jumps too, but from rest to rest.
             sides = state[max(0, row - 4) : row, column], state[row + 2 : row + 6, column]
-            found[row, column] = any(len(side) > 1 and np.ptp(side) > _REST * span[column] for side in sides)
+            found[row, column] |= any(len(side) > 1 and np.ptp(side) > _REST * span[column] for side in sides)
     return np.flatnonzero(found.any(axis=1))
 
 

@@ -68,6 +68,21 @@ def test_a_slip_is_told_from_the_knocks_that_some_episodes_have():
     assert found(drop, 7) == [("state_jump", pytest.approx(2.9), pytest.approx(3.0))]
 
 
+def test_two_other_episodes_tell_a_slip_from_a_grasp():
+    """A slip to rest looks like a grasp to the episode alone: another that never does it tells, one that does it too excuses it."""
+
+    def snap(state):
+        state[30:, 0] = state[:30, 0].max() + 0.5 * np.ptp(state[:, 0])
+        state[22:30, 0] = state[22, 0]
+
+    slipped = [with_state(episode(0), snap), episode(1), episode(2)]
+    assert {code for code, *_ in found(slipped, 0)} == {"state_jump"}
+    assert [found(slipped, place) for place in (1, 2)] == [[], []]
+    assert found(slipped[:1], 0) == [] and found(slipped[:2], 0) == [], "alone, or beside one other, it may be what the task asks for"
+    grasps = [with_state(episode(index), snap) for index in range(3)]
+    assert [found(grasps, place) for place in range(3)] == [[], [], []]
+
+
 def test_what_no_joint_reaches_is_out_of_range_and_not_a_jump_as_well(drop):
     def wild(state):
         state[20:25, 1] = 90
