@@ -19,7 +19,7 @@ from cosmos_ops.tables import content_hash, write_table
 from cosmos_ops.video.filmstrip import filmstrip_png
 from cosmos_ops.workers import LOCAL, Workers
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 CAMERAS, QUARANTINE, STRETCHES, FILMSTRIP = "cameras.parquet", "quarantine.parquet", "stretches.parquet", "filmstrip.png"
 
 FRACTIONS = ("black", "constant", "exposure", "blur", "frozen")
