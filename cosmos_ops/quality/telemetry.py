@@ -84,7 +84,9 @@ def _habits(others: list[_Facts]) -> Habits:
         return _NO_HABITS
     low, high, jerk, brisk = (np.stack([getattr(facts, name) for facts in others]) for name in ("low", "high", "jerk", "brisk"))
     covered = np.median(high - low, axis=0)
-    return Habits(np.percentile(low, 10, axis=0), np.percentile(high, 90, axis=0), covered, np.percentile(jerk, 90, axis=0), np.median(brisk, axis=0), len(others))
+    return Habits(
+        np.percentile(low, 10, axis=0), np.percentile(high, 90, axis=0), covered, np.percentile(jerk, 90, axis=0), np.median(brisk, axis=0), len(others)
+    )
 
 
 def telemetry_problems(episode: Episode, habits: Habits, settings: QualitySettings) -> list[Problem]:
