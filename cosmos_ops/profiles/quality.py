@@ -42,21 +42,21 @@ class QualitySettings:
     cut_ratio: float = 1.4
     """by this many times the largest step around it,"""
     cut_kept: float = 0.82
-    """and leaves less than this of the picture to be found again, in place or near by; 0.075 less where the step is not twice those around it. Real
-    recordings keep 0.83 and more in their fastest moves, quick simulated wrists 0.77, another view of the same robot up to 0.82."""
+    """and leaves less than this of the picture to be found again, in place or near by; 0.075 less where the step is not twice those around it and
+    the change is not large. Real recordings keep 0.83 and more in their fastest moves, quick simulated wrists 0.77, another view of the robot up to 0.82."""
     least_bars: float = 0.04
     """Black bars thinner than this fraction of the side stay in the picture; others are cropped."""
     static_span: float = 0.05
     """A robot that covers less than this fraction of what the drop's episodes usually cover, in every column of its state, stands still."""
     max_static_s: float = 10.0
     """Standing still for longer costs the clips that show it."""
-    jump_ratio: float = 1.6
+    jump_ratio: float = 1.9
     """A step of the state that stands out of those around it by this many times more than any does in nine of ten other episodes is a jump,"""
-    jump_brisk: float = 3.5
+    jump_brisk: float = 4.0
     """and by this many times more than brisk motion does,"""
     jump_span: float = 0.25
     """and is larger than this fraction of what the column usually covers."""
-    range_margin: float = 3.0
+    range_margin: float = 2.0
     """A value outside of what is usual by this many times what is usually covered is out of range."""
     near_duplicate: float = 0.25
     """Two recordings that differ by less than this fraction of what moves in them are the same recording."""

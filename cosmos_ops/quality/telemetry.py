@@ -14,8 +14,9 @@ _FEWEST = 8
 _TURNS = (2 * np.pi, 360.0)
 _MANY = 100
 _SLIGHT, _REST = 0.05, 0.05
-_LONE_RATIO, _GUESSED = 6.0, 1.5
-"""How many times a jump exceeds its own episode's brisk motion where no others tell what is usual, and what is usual where only a few do."""
+_LONE_RATIO, _UNSURE = 6.0, 1.5
+"""How many times a jump exceeds its own episode's brisk motion where no others tell what is usual; and how much further than else it must where only a few
+do, or from rest to rest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,17 +191,22 @@ def _jumps(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.n
         # What a column that hardly moves does is no jump of the robot.
         return (jerks > most) & (steps > np.maximum(settings.jump_span * span, _SLIGHT * span.max())) & (span > 0)
 
+    def resting(row: int, column: int, span: np.ndarray) -> bool:
+        """Whether a step leads from rest to rest, as a gripper's does."""
+        sides = state[max(0, row - 4) : row, column], state[row + 2 : row + 6, column]
+        return not any(len(side) > 1 and np.ptp(side) > _REST * span[column] for side in sides)
+
     found = np.zeros(jerks.shape, bool)
     if habits.known or habits.guessed:
         # A gripper snaps in some episodes and not in others: more than any usually does, and far more than brisk motion.
         most = np.maximum(settings.jump_ratio * np.maximum(own, habits.jerk), settings.jump_brisk * np.maximum(own, habits.brisk))
-        found |= beyond(most if habits.known else _GUESSED * most, habits.span)
+        found |= beyond(_UNSURE * most, habits.span)
+        if habits.known:
+            for row, column in zip(*np.nonzero(beyond(most, habits.span)), strict=True):
+                found[row, column] |= not resting(row, column, habits.span)
     if not habits.known:
-        alone = beyond(_LONE_RATIO * own, span)
-        for row, column in zip(*np.nonzero(alone), strict=True):
-            # A gripper jumps too, but from rest to rest.
-            sides = state[max(0, row - 4) : row, column], state[row + 2 : row + 6, column]
-            found[row, column] |= any(len(side) > 1 and np.ptp(side) > _REST * span[column] for side in sides)
+        for row, column in zip(*np.nonzero(beyond(_LONE_RATIO * own, span)), strict=True):
+            found[row, column] |= not resting(row, column, span)
     return np.flatnonzero(found.any(axis=1))
 
 
