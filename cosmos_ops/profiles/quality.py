@@ -50,9 +50,9 @@ class QualitySettings:
     """A robot that covers less than this fraction of what the drop's episodes usually cover, in every column of its state, stands still."""
     max_static_s: float = 10.0
     """Standing still for longer costs the clips that show it."""
-    jump_ratio: float = 1.9
+    jump_ratio: float = 1.6
     """A step of the state that stands out of those around it by this many times more than any does in nine of ten other episodes is a jump,"""
-    jump_brisk: float = 4.0
+    jump_brisk: float = 3.5
     """and by this many times more than brisk motion does,"""
     jump_span: float = 0.25
     """and is larger than this fraction of what the column usually covers."""
