@@ -41,12 +41,13 @@ class PodLauncher(TrainingLauncher):
         """
         from dagster_k8s import PipesK8sClient
         from dagster_k8s.client import DagsterK8sError
+        from kubernetes.client import ApiException
 
         reader = _reader(lambda message: self._log(context, message))
         client = PipesK8sClient(message_reader=reader, kubeconfig_file=self.kubeconfig or None, poll_interval=self.poll_s)
         job = digest(list(command))
         meta, spec = pod_parts(Path(self.template), self.image, self.gpus, job)
-        failure = ""
+        failure, vanished = "", False
         with _api_failures():
             api = _api(client)
             # One whose step was killed may still train, and two would write one folder.
@@ -58,6 +59,10 @@ class PodLauncher(TrainingLauncher):
                 )  # fmt: skip
             except DagsterK8sError as error:
                 failure = _first_line(error)
+            except ApiException as error:
+                if error.status != 404 or "namespaces" in str(error.body):
+                    raise
+                failure, vanished = "it was deleted", True
             finally:
                 code, reason = _ending(api, self.namespace, job)
                 # Of a pod that ends at once Dagster's client reads no log.
@@ -68,7 +73,7 @@ class PodLauncher(TrainingLauncher):
         if code == EXIT_RETRY:
             raise dg.Failure(description="training was interrupted and saved its state; the next try continues from there", allow_retries=True)
         if code is None or reason in _LOST:
-            again = reason in _LOST or "unexpectedly killed" in failure
+            again = reason in _LOST or vanished or "unexpectedly killed" in failure
             raise dg.Failure(description=f"the training pod was lost ({reason or failure}); its last checkpoint is kept", allow_retries=again)
         told = next((message["error"] for message in reversed(messages) if "error" in message), None)
         line = told or f"the training program exited with code {code}{f' ({reason})' if reason else ''}; its log is in the step's stdout"

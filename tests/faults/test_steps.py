@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from cosmos_ops.lake import locked
 from tests.fixtures.dev_servers import ROOT, command_of, processes_of, until
 from tests.fixtures.lerobot_factory import write_lerobot
 
@@ -33,7 +34,8 @@ def worker_of(home, step: str) -> int | None:
     """Process of a step that has started and not ended."""
     if not (home.path / "dagster/history/runs.db").is_file():
         return None
-    with dg.DagsterInstance.from_config(str(home.path / "dagster")) as instance:
+    # With the lock of whoever opens the instance first: two that make its databases at once spoil them.
+    with locked(home.path / "dagster"), dg.DagsterInstance.from_config(str(home.path / "dagster")) as instance:
         for run in instance.get_runs(limit=1):
             for entry in instance.all_logs(run.run_id):
                 event = entry.dagster_event

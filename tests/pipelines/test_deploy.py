@@ -175,6 +175,7 @@ def closure(lines):
 inside = closure(json.loads(sys.argv[1]))
 normal = lambda name: re.sub(r"[-_.]+", "-", name).lower()
 outside = {top for top, names in importlib.metadata.packages_distributions().items() if not inside & {normal(name) for name in names}}
+outside -= {"pipelines", "assets", "cosmos_ops", "deploy"}  # the project itself, where it is installed
 
 class Absent:
     def find_spec(self, name, path=None, target=None):

@@ -33,7 +33,7 @@ def test_a_killed_run_continues_and_gives_the_same_bytes(tmp_path, planned, shar
 
     transcoded = []
     original = work._transcode_run
-    monkeypatch.setattr(work, "_transcode_run", lambda *arguments: transcoded.extend(arguments[2].clips) or original(*arguments))
+    monkeypatch.setattr(work, "_transcode_run", lambda *arguments: transcoded.extend(arguments[1][0].clips) or original(*arguments))
     steps = []
     manifest = write_shards(lake, "toy", profile, lambda done, total, note: steps.append((done, total)))
 

@@ -23,6 +23,7 @@ from cosmos_ops.shards.write import write_shards
 from cosmos_ops.store import objects
 from cosmos_ops.store.notes import update_pointer
 from cosmos_ops.verify import verify_lake
+from cosmos_ops.workers import LocalWorkers
 from tests.fixtures.lerobot_factory import write_lerobot
 from tests.shards.lakes import ready_for_shards, small_profile
 
@@ -93,11 +94,11 @@ def test_a_shard_half_written_on_one_machine_goes_on_on_another(copy, plain, sma
             raise WorkFailed("the machine went away")
 
     with pytest.raises(WorkFailed, match="went away"):
-        write_shards(one, "toy", PROFILE, gone, workers=1)
+        write_shards(one, "toy", PROFILE, gone, workers=LocalWorkers(1))
     encoded = []
     first = write._write_shard
     monkeypatch.setattr(write, "_write_shard", lambda folder, shard, pairs: encoded.append(shard) or first(folder, shard, pairs))
-    manifest = write_shards(other, "toy", PROFILE, workers=1)
+    manifest = write_shards(other, "toy", PROFILE, workers=LocalWorkers(1))
     assert encoded and "shard-00000.tar" not in encoded
     assert manifest.files == read_manifest(shards_of(plain)).files
 
