@@ -51,8 +51,8 @@ class TrainingLauncher(dg.ConfigurableResource):
         self._observe(context, session, seen)
         return self._outcome(code, list(session.get_custom_messages()))
 
-    def _outcome(self, code: int, messages: list[dict]) -> list[dict]:
-        """The messages of a training that ended well; the failure of another."""
+    def _outcome(self, code: int, messages: list[dict], where: str = "its log is in the step's stderr") -> list[dict]:
+        """The messages of a training that ended well; the failure of another, which says `where` to look."""
         if code == 0:
             return messages
         if code == EXIT_RETRY:
@@ -62,7 +62,7 @@ class TrainingLauncher(dg.ConfigurableResource):
             raise dg.Failure(description=f"{killed}; trained again, it continues from its last checkpoint", metadata={"exit_code": code}, allow_retries=True)
         line = next(
             (message["error"] for message in reversed(messages) if "error" in message),
-            f"the training program exited with code {code}; its log is in the step's stderr",
+            f"the training program exited with code {code}; {where}",
         )
         raise dg.Failure(description=line, metadata={"exit_code": code}, allow_retries=False)
 
