@@ -39,12 +39,11 @@ class PodLauncher(TrainingLauncher):
 
         Raises `dagster.Failure`, retryable where the trainer says so (exit code 75) or its pod was lost.
         """
-        from dagster_k8s import PipesK8sClient
         from dagster_k8s.client import DagsterK8sError
         from kubernetes.client import ApiException
 
         reader = _reader(lambda message: self._log(context, message))
-        client = PipesK8sClient(message_reader=reader, kubeconfig_file=self.kubeconfig or None, poll_interval=self.poll_s)
+        client = _client(message_reader=reader, kubeconfig_file=self.kubeconfig or None, poll_interval=self.poll_s)
         job = digest(list(command))
         meta, spec = pod_parts(Path(self.template), self.image, self.gpus, job)
         failure, vanished = "", False
@@ -70,14 +69,10 @@ class PodLauncher(TrainingLauncher):
                 self._delete(context, api, job)
         if not failure and code in (0, None):
             return messages
-        if code == EXIT_RETRY:
-            raise dg.Failure(description="training was interrupted and saved its state; the next try continues from there", allow_retries=True)
-        if code is None or reason in _LOST:
+        if code is None or (reason in _LOST and code != EXIT_RETRY):
             again = reason in _LOST or vanished or "unexpectedly killed" in failure
             raise dg.Failure(description=f"the training pod was lost ({reason or failure}); its last checkpoint is kept", allow_retries=again)
-        told = next((message["error"] for message in reversed(messages) if "error" in message), None)
-        line = told or f"the training program exited with code {code}{f' ({reason})' if reason else ''}; its log is in the step's stdout"
-        raise dg.Failure(description=line, metadata={"exit_code": code}, allow_retries=False)
+        return self._outcome(code, messages, f"{f'the cluster says {reason}, ' if reason else ''}its log is in the step's stdout")
 
     def _delete(self, context: dg.AssetExecutionContext, api: "CoreV1Api", job: str) -> None:
         """Delete this job's pods and wait until they are gone; the template's grace period is the trainer's time to save."""
@@ -150,6 +145,25 @@ def _reader(show: Callable[[dict], None]) -> Any:
                 yield params
 
     return Reader()
+
+
+def _client(**settings: Any) -> Any:
+    """Pipes' client, except that it also ends where its pod went away before it was up or after its log had ended: the original waits a day for it."""
+    from dagster_k8s import PipesK8sClient
+    from dagster_k8s.client import DagsterK8sError
+
+    class Client(PipesK8sClient):
+        def consume_pod_logs(self, context: Any, client: Any, namespace: str, pod_name: str, **options: Any) -> Any:
+            def sleep(seconds: float) -> None:
+                if not client.core_api.list_namespaced_pod(namespace, field_selector=f"metadata.name={pod_name}").items:
+                    raise DagsterK8sError(f'Pod "{pod_name}" was unexpectedly killed')
+                time.sleep(seconds)
+
+            # Both waits, for the start and for the end, sleep by this between their looks.
+            client.sleeper = sleep
+            return super().consume_pod_logs(context, client, namespace, pod_name, **options)
+
+    return Client(**settings)
 
 
 def _api(client: Any) -> "CoreV1Api":

@@ -153,6 +153,12 @@ def test_a_lost_node_costs_a_try(cluster, tmp_path):
     assert result.success and len(cluster.posted) == 2 and (tmp_path / "try-1").exists()
 
 
+def test_a_pod_that_goes_away_before_it_is_up_costs_a_try(cluster, tmp_path):
+    cluster.lose_next = True
+    result = materialize(launcher(cluster), trainer(tmp_path), retries=1)
+    assert result.success and len(cluster.posted) == 2 and (tmp_path / "done").exists()
+
+
 def test_a_pod_that_a_killed_step_left_is_ended_first(cluster, tmp_path):
     command = trainer(tmp_path, WAIT)
     _, spec = pod_parts(TRAINING_POD, "x", 0, "0")
