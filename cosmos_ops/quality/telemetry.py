@@ -34,16 +34,11 @@ class Habits:
     """The third largest jerk of an episode, usually: what brisk motion comes to, a single knock left out."""
 
     others: int = 0
-    """Episodes that they are of."""
+    """Episodes that they are of: none or at least two."""
 
     @property
     def known(self) -> bool:
         return self.others >= _FEWEST
-
-    @property
-    def guessed(self) -> bool:
-        """Too few others for habits, and more than one."""
-        return 2 <= self.others < _FEWEST
 
 
 _NO_HABITS = Habits(*[np.zeros(0)] * 5)
@@ -197,7 +192,7 @@ def _jumps(state: np.ndarray, habits: Habits, settings: QualitySettings) -> np.n
         return not any(len(side) > 1 and np.ptp(side) > _REST * span[column] for side in sides)
 
     found = np.zeros(jerks.shape, bool)
-    if habits.known or habits.guessed:
+    if habits.others:
         # A gripper snaps in some episodes and not in others: more than any usually does, and far more than brisk motion.
         most = np.maximum(settings.jump_ratio * np.maximum(own, habits.jerk), settings.jump_brisk * np.maximum(own, habits.brisk))
         found |= beyond(_UNSURE * most, habits.span)
