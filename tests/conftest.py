@@ -11,6 +11,17 @@ import pytest
 from tests.fixtures.postgres_server import PostgresServer, postgres_server
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Matrices as small as the tests' are no faster on two threads, and far slower where other processes want the cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A running PostgreSQL; each test makes databases of its own in it."""

@@ -10,13 +10,9 @@ from cosmos_ops.base_models.nano.build import build_nano, synthetic_clips
 from cosmos_ops.profiles import load_profile
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Models this small gain little from a second thread and lose much where processors are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread(one_thread):
+    """For all of these tests."""
 
 
 @pytest.fixture(scope="session")

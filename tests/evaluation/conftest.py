@@ -42,13 +42,9 @@ class World:
         return score(self.lake, self.profile, generations, version, self.latents)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """The model is so small that a second thread mostly waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread(one_thread):
+    """For all of these tests."""
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.ray.nodes import Cluster
-from tests.training.conftest import nano_lake, one_thread  # noqa: F401  fixtures
+from tests.training.conftest import _one_thread, nano_lake  # noqa: F401  fixtures
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import shutil
 from cosmos_ops.base_models.latents import encode_latents
 from cosmos_ops.evaluation.generate import generate
 from cosmos_ops.lake import Lake
-from tests.evaluation.conftest import one_thread, world  # noqa: F401  fixtures
+from tests.evaluation.conftest import _one_thread, world  # noqa: F401  fixtures
 from tests.evaluation.toy_lake import DATASET, EVALUATION
 from tests.ray.pickled import PickledWorkers
 

@@ -1,9 +1,7 @@
 """One S3 server for all of these tests, a bucket for each, and homes that share a lake in it as machines would."""
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import yaml
 
 from cosmos_ops.lake import Lake
 from tests.fixtures.lerobot_factory import write_lerobot
+from tests.pipelines.conftest import Home
 
 for package in ("s3fs", "boto3", "moto"):
     pytest.importorskip(package, reason="the dev extra has what these tests need: pip install -e '.[dev]'")
@@ -23,37 +22,22 @@ ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Machine:
-    """A `COSMOS_HOME`, the lake that its `COSMOS_LAKE` names, and the command line."""
+class Machine(Home):
+    """A home whose `COSMOS_LAKE` names a lake elsewhere."""
 
-    home: Path
     lake_url: str
-    profile: Path
     store: ObjectStore
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("COSMOS_", "DAGSTER_", "MLFLOW_", "AWS_"))}
-        own = {"COSMOS_HOME": str(self.home), "COSMOS_PROFILE": str(self.profile), "COSMOS_LAKE": self.lake_url, "PYTHONPATH": str(ROOT)}
+        own = {"COSMOS_HOME": str(self.path), "COSMOS_PROFILE": str(self.profile), "COSMOS_LAKE": self.lake_url, "PYTHONPATH": str(ROOT)}
         return {**kept, **self.store.environment, **{name: value for name, value in own.items() if value}}
 
-    def start(self, *arguments: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "pipelines", *arguments]
-        return subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
     def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "pipelines", *arguments]
-        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=540)
-        assert done.returncode == code, f"exit {done.returncode}, expected {code}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        assert "Traceback" not in done.stdout + done.stderr, done.stderr[-4000:]
+        done = super().run(*arguments, code=code)
+        assert "Traceback" not in done.stderr, done.stderr[-4000:]
         return done
-
-    def json(self, *arguments: str) -> dict:
-        return json.loads(self.run(*arguments, "--json").stdout.strip().splitlines()[-1])
-
-    @property
-    def lake(self) -> Path:
-        return self.home / "lake"
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +93,7 @@ def copy(tmp_path, lake_url) -> Callable[[str], Lake]:
 @pytest.fixture
 def machine(tmp_path, lake_url, profile, store) -> Callable[[str], Machine]:
     """Makes machines, by name, that share one lake."""
-    return lambda name: Machine(tmp_path / name, lake_url, profile, store)
+    return lambda name: Machine(tmp_path / name, profile, lake_url, store)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_two_machines_and_one_lake(machine, log, store, lake_url):
     assert [damage["path"] for damage in json.loads(told.stdout.strip().splitlines()[-1])["damaged"]] == [f"s3://{bucket}/{key}"]
 
     secret = store.environment["AWS_SECRET_ACCESS_KEY"].encode()
-    for home in (one.home, other.home):
+    for home in (one.path, other.path):
         assert not [path for path in home.rglob("*") if path.is_file() and secret in path.read_bytes()]
     assert not [key for key in keys if secret in store.object(bucket, key)]
 

@@ -40,11 +40,8 @@ def short_pauses(monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread):
+    """For all of these tests."""
 
 
 @dataclasses.dataclass(frozen=True)

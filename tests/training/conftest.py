@@ -28,12 +28,8 @@ CAPTIONS = ("Pick up the red block.", "Open the drawer.")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Matrices this small are no faster on two threads, and far slower where other processes want the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread):
+    """For all of these tests."""
 
 
 @dataclass(frozen=True)
