@@ -16,7 +16,7 @@ _CLIPS, _FRAMES, _HEIGHT_PX = 6, 6, 72
 def write_strip(folder: Path, rows: list[dict], path: Path) -> None:
     """Draw 6 frames of 6 clips, spread evenly over a drop's index rows, with their captions. Equal shards give equal bytes.
 
-    Of clips with 6 keyframes or more only those are decoded: a drop of few large clips would else spend a third of its time on this picture.
+    Of clips with 6 keyframes or more only 6 are decoded: a drop of few large clips would else spend a third of its time on this picture.
     """
     with ThreadPoolExecutor(_CLIPS) as pool:
         lines = list(pool.map(lambda place: _line(folder, rows[place]), window_numbers(len(rows), _CLIPS)))
@@ -26,8 +26,6 @@ def write_strip(folder: Path, rows: list[dict], path: Path) -> None:
 def _line(folder: Path, row: dict) -> tuple[str, np.ndarray]:
     """Label and frames of one clip."""
     video = read_extent(folder / row["shard"], Extent(row["offset_bytes"], row["size_bytes"])).members["mp4"]
-    frames = decode_clip(video, keyframes=True, height=_HEIGHT_PX)
-    if len(frames) < _FRAMES:
-        frames = decode_clip(video, height=_HEIGHT_PX)
+    frames = decode_clip(video, keyframes=_FRAMES, height=_HEIGHT_PX)
     label = f"episode {row['index']}, {row['camera']}, window {row['window']}, {row['split']}: {row['caption']}"
     return label, frames[np.array(window_numbers(len(frames), _FRAMES))]

@@ -42,15 +42,16 @@ def transcode(
     geometry: ClipGeometry,
     settings: ShardSettings,
     bars_px: tuple[int, int, int, int] = (0, 0, 0, 0),
+    threads: int = 1,
 ) -> Iterator[EncodedClip]:
-    """Encode `windows` (frame times in seconds, ascending, apart) of one camera, decoding the source once. `bars_px` of the
+    """Encode `windows` (frame times in seconds, ascending, apart) of one camera, decoding the source once, on `threads`. `bars_px` of the
     source are cut off: top, bottom, left, right.
 
     Frames go from the decoder to the encoder one by one; no window is held as pixels. Equal inputs give equal bytes.
     Raises `UnreadableVideo`.
     """
     fitter = FrameFitter(geometry.height, geometry.width, geometry.fit, bars_px)
-    chosen = chain.from_iterable(nearest_frames(_decoded(reader, episode, camera, run, fps), list(chain(*run))) for run in _passes(windows, fps))
+    chosen = chain.from_iterable(nearest_frames(_decoded(reader, episode, camera, run, fps, threads), list(chain(*run))) for run in _passes(windows, fps))
     for times_s in windows:
         taken, target, likeness = [], io.BytesIO(), Likeness(len(times_s))
         encode_mp4(_fitted(islice(chosen, len(times_s)), fitter, taken, likeness), fps, target, settings.crf, settings.preset, settings.gop)
@@ -95,7 +96,7 @@ def _passes(windows: list[list[float]], fps: float) -> Iterator[list[list[float]
         yield run
 
 
-def _decoded(reader: LogReader, episode: Episode, camera: Camera, run: list[list[float]], fps: float) -> Iterator[TimedFrame]:
+def _decoded(reader: LogReader, episode: Episode, camera: Camera, run: list[list[float]], fps: float, threads: int) -> Iterator[TimedFrame]:
     # One frame more on either side, so that the nearest frame is among them wherever the source's frames lie.
     margin_s = 1.0 / min(fps, camera.fps)
-    return reader.decode(episode, camera, max(0.0, run[0][0] - margin_s), run[-1][-1] + margin_s)
+    return reader.decode(episode, camera, max(0.0, run[0][0] - margin_s), run[-1][-1] + margin_s, threads)

@@ -31,6 +31,8 @@ class Transcoding:
     drop: str
     encoder: str
     """The build whose bytes are wanted."""
+    threads: int
+    """Of each decoder."""
 
 
 def transcode_runs(source: Drop, runs: list[Run], profile: Profile, workers: Workers) -> Iterator[tuple[Run, list[EncodedClip]]]:
@@ -39,7 +41,7 @@ def transcode_runs(source: Drop, runs: list[Run], profile: Profile, workers: Wor
         return
     log = PortableLog(source.uri)
     # Encoded clips are small, decoded ones are never held.
-    made = workers.map(_transcode_run, Transcoding(log, profile, source.name, encoder_build()), _with_episodes(log, source, runs))
+    made = workers.map(_transcode_run, Transcoding(log, profile, source.name, encoder_build(), workers.threads(len(runs))), _with_episodes(log, source, runs))
     yield from zip(runs, made, strict=True)
 
 
@@ -55,7 +57,8 @@ def _transcode_run(work: Transcoding, part: tuple[Run, Episode]) -> list[Encoded
     windows = [clip["frame_times_s"] for clip in run.clips]
     made: list[EncodedClip] = []
     try:
-        for encoded in transcode(work.log, episode, camera, windows, first["fps"], work.profile.clip, work.profile.shards, tuple(first["crop_px"])):
+        settings = work.profile.clip, work.profile.shards, tuple(first["crop_px"]), work.threads
+        for encoded in transcode(work.log, episode, camera, windows, first["fps"], *settings):
             made.append(encoded)
             if unwanted():
                 break

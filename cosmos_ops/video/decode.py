@@ -194,7 +194,9 @@ def _seek(container, stream, start_s: float) -> None:
 
 
 def _seconds(pts: int, stream) -> float:
-    return float((pts - (stream.start_time or 0)) * stream.time_base)
+    # Whole numbers: a `Fraction` a frame takes a while with Python's lock held, and the quotient is the same.
+    unit = stream.time_base
+    return (pts - (stream.start_time or 0)) * unit.numerator / unit.denominator
 
 
 def _time_s(frame, stream, path: Path | VideoBytes) -> float:
@@ -210,7 +212,8 @@ def _rate(stream) -> float:
 
 def _duration_s(part, stream) -> float:
     """How long a frame or packet lasts; one period where it does not say."""
-    return float(part.duration * stream.time_base) if part.duration else 1.0 / _rate(stream)
+    unit = stream.time_base
+    return part.duration * unit.numerator / unit.denominator if part.duration else 1.0 / _rate(stream)
 
 
 def _sound(frame, time_s: float, path: Path | VideoBytes):

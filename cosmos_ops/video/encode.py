@@ -25,13 +25,14 @@ def encode_mp4(frames: Iterable[np.ndarray], fps: float, target: Path | BinaryIO
     B-frames (the first frame is at time 0, any frame needs at most `gop` decoded), a keyframe every `gop` frames, no time stamps of today.
     """
     scaler, rate, count = VideoReformatter(), Fraction(fps).limit_denominator(100_000), 0
+    period = 1 / rate
     with av.open(target if hasattr(target, "write") else str(target), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = None
         for count, image in enumerate(frames, start=1):
             if stream is None:
                 stream = _add_stream(container, image, rate, crf, preset, gop)
             frame = _as_yuv(image, scaler)
-            frame.pts, frame.time_base = count - 1, 1 / rate
+            frame.pts, frame.time_base = count - 1, period
             container.mux(stream.encode(frame))
         assert stream is not None, "a clip has at least one frame"
         container.mux(stream.encode(None))
@@ -66,7 +67,8 @@ def _add_stream(container, image: np.ndarray, rate: Fraction, crf: int, preset: 
 
 def _as_yuv(image: np.ndarray, scaler: VideoReformatter) -> av.VideoFrame:
     if image.ndim == 2:
-        return av.VideoFrame.from_ndarray(image, format="yuv420p")
+        # Not copied: the encoder takes a copy of its own.
+        return av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="yuv420p")
     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
     colour = {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.MPEG}
     return scaler.reformat(frame, format="yuv420p", interpolation=_EXACT, threads=1, **colour)

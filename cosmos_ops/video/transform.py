@@ -31,17 +31,19 @@ class FrameFitter:
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """[H, W, 3] uint8 RGB."""
-        scaled = self._bare(frame, self._scale(frame, "rgb24").to_ndarray())
-        return self._place(scaled, np.zeros((self.height, self.width, 3), np.uint8))
+        picture = np.empty((self.height, self.width, 3), np.uint8)
+        self._place(self._bare(frame, self._scale(frame, "rgb24").to_ndarray()), picture, border=0)
+        return picture
 
     def i420(self, frame: av.VideoFrame) -> np.ndarray:
         """[H * 3/2, W] uint8, planes Y, U, V of 4:2:0 (BT.601, 16-235) as encoders take them: no detour over RGB."""
         scaled = self._scale(frame, "yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG)
-        luma, *chroma = (_plane(plane) for plane in scaled.planes)
-        height, width = self.height // 2, self.width // 2
-        planes = [self._place(self._bare(frame, luma), np.full((self.height, self.width), 16, np.uint8))]
-        planes += [self._place(self._bare(frame, plane, 2), np.full((height, width), 128, np.uint8), 2) for plane in chroma]
-        return np.concatenate([plane.reshape(-1, self.width) for plane in planes])
+        picture = np.empty((self.height * 3 // 2, self.width), np.uint8)
+        luma, chroma = picture[: self.height], picture[self.height :].reshape(2, self.height // 2, self.width // 2)
+        self._place(self._bare(frame, _plane(scaled.planes[0])), luma, border=16)
+        for plane, target in zip(scaled.planes[1:], chroma, strict=True):
+            self._place(self._bare(frame, _plane(plane), 2), target, border=128, subsampling=2)
+        return picture
 
     def _scale(self, frame: av.VideoFrame, pixel_format: str, **colour) -> av.VideoFrame:
         height, width = self._scaled_size(frame)
@@ -70,12 +72,13 @@ class FrameFitter:
             edges.append(slice(first, size - last))
         return scaled[edges[0], edges[1]]
 
-    def _place(self, scaled: np.ndarray, canvas: np.ndarray, subsampling: int = 1) -> np.ndarray:
-        """Cut or centre `scaled` into `canvas`; offsets are even in luma so that chroma stays on its grid."""
+    def _place(self, scaled: np.ndarray, canvas: np.ndarray, border: int, subsampling: int = 1) -> None:
+        """Cut or centre `scaled` into `canvas`, `border` around it; offsets are even in luma so that chroma stays on its grid."""
         rows, into_rows = _overlap(scaled.shape[0], canvas.shape[0], subsampling)
         columns, into_columns = _overlap(scaled.shape[1], canvas.shape[1], subsampling)
+        if canvas.shape[:2] != (into_rows.stop - into_rows.start, into_columns.stop - into_columns.start):
+            canvas[:] = border
         canvas[into_rows, into_columns] = scaled[rows, columns]
-        return canvas
 
 
 def scaled_size(source_height: int, source_width: int, height: int, width: int, fit: str) -> tuple[int, int]:
