@@ -69,7 +69,7 @@ def test_a_jump_of_the_state_costs_the_clips_across_it(tmp_path):
     table = pq.read_table(path)
     name = "observation.state"
     state = np.stack(table[name].to_numpy())
-    state[40:, 0] += 2.0
+    state[40:, 0] += 0.6
     values = pa.array(state.tolist(), table.schema.field(name).type)
     pq.write_table(table.set_column(table.column_names.index(name), table.schema.field(name), values), path)
     bad, quarantined, rows = planned(tmp_path, log)
