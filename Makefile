@@ -20,10 +20,10 @@ demo: $(STAMP)
 
 # Two at a time, a file each: most of the time goes into subprocesses that start up.
 test: $(STAMP)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 dev: $(STAMP)
 	@$(BIN)/python -m pipelines.dev

@@ -11,6 +11,16 @@ import pytest
 from tests.fixtures.postgres_server import PostgresServer, postgres_server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, told by the time that their tests ask for: at the end of a run a worker with nothing left waits for the other's file."""
+    longest: dict[object, float] = {}
+    for item in items:
+        asked = item.get_closest_marker("timeout")
+        seconds = asked.args[0] if asked else float(item.get_closest_marker("slow") is not None)
+        longest[item.path] = max(longest.get(item.path, 0.0), seconds)
+    items.sort(key=lambda item: -longest[item.path])
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Matrices as small as the tests' are no faster on two threads, and far slower where other processes want the cores."""
