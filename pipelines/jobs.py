@@ -8,23 +8,23 @@ from pipelines.environments import differences, environment
 
 # Steps are processes: a killed trainer or a crashed decoder takes nothing with it, and a cancel is not retried.
 # They fork from a server that has imported the slow libraries once, so that a step starts in half a second.
-_EVERY_STEP = ["pipelines.definitions", "pipelines.cli", "dagster._core.storage.base_storage"]
-_DATA_LIBRARIES = ["pandas", "av", "cv2", "great_expectations", "cosmos_ops.shards.write"]
-_MODEL_LIBRARIES = ["pandas", "av", "cv2", "mlflow", "torch", "torchvision", "cosmos_ops.base_models"]
+EVERY_STEP = ["pipelines.definitions", "pipelines.cli", "dagster._core.storage.base_storage"]
+DATA_LIBRARIES = ["pandas", "av", "cv2", "great_expectations", "cosmos_ops.shards.write"]
+MODEL_LIBRARIES = ["pandas", "av", "cv2", "mlflow", "torch", "torchvision", "cosmos_ops.base_models"]
 
 
 def _steps(libraries: list[str]) -> dg.ExecutorDefinition:
     elsewhere = differences(environment()).executor
     if elsewhere is not None:
         return elsewhere
-    return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": [*_EVERY_STEP, *libraries]}}})
+    return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": [*EVERY_STEP, *libraries]}}})
 
 
 # A step whose process died (out of memory, a kill) goes on where it was. What a user has to mend is raised as a failure that allows no retry.
 CRASHED = dg.RetryPolicy(max_retries=2, delay=5)
 
-DATA_STEPS = _steps(_DATA_LIBRARIES)
-MODEL_STEPS = _steps(_MODEL_LIBRARIES)
+DATA_STEPS = _steps(DATA_LIBRARIES)
+MODEL_STEPS = _steps(MODEL_LIBRARIES)
 DATA_HALF = dg.AssetSelection.groups("data")
 
 ingest_job = dg.define_asset_job(

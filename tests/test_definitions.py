@@ -9,6 +9,7 @@ import pytest
 
 from cosmos_ops.recipes import recipe_names
 from pipelines.definitions import defs
+from pipelines.jobs import DATA_LIBRARIES, EVERY_STEP, MODEL_LIBRARIES
 
 HEAVY = ("torch", "diffusers", "transformers", "peft", "mlflow", "great_expectations", "av", "webdataset", "pandas", "cv2", "matplotlib", "ray", "dagster_ray")
 DATA = ["landing", "episodes", "quality", "clips", "captions", "shards"]
@@ -84,3 +85,12 @@ def test_loading_and_resolving_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.strip().splitlines()[-1]) == []
+
+
+@pytest.mark.parametrize(("libraries", "spared"), [(DATA_LIBRARIES, ["torch", "mlflow"]), (MODEL_LIBRARIES, ["great_expectations"])])
+def test_what_steps_fork_from_is_there_and_no_more_than_they_need(libraries, spared):
+    """Python passes in silence over a name that it cannot import, and every step would import it anew."""
+    program = f"import importlib, json, sys; [importlib.import_module(name) for name in {[*EVERY_STEP, *libraries]}]; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not {*spared} & {*json.loads(done.stdout.splitlines()[-1])}
