@@ -77,6 +77,7 @@ def profile(tmp_path_factory) -> Path:
     settings["clip"] |= {"frames": 9, "height": 32, "width": 48, "max_windows_per_episode": 2}
     settings["generation"] |= {"steps": 2, "batch": 4}
     settings["evaluation"] |= {"max_clips": 4}
+    settings["recipes"] = ["lora-r8"]
     settings["shards"] = settings.get("shards", {}) | {"clips_per_shard": 4}
     settings["training"]["overrides"] |= {"steps": 4, "validate_every": 2, "checkpoint_minutes": 0.0}
     path = tmp_path_factory.mktemp("profile") / "tiny.yaml"

@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_two_machines_and_one_lake(machine, log, store, lake_url):
-    """One ingests; the other, whose home is empty, finds that done, trains, and says that the store and all in it are sound."""
+    """One ingests; the other, whose home is empty, finds that done, adapts, promotes and tells what made it; the first finds all in the store sound."""
     one, other = machine("one"), machine("other")
     made = one.json("ingest", str(log))
     store.counts()
@@ -19,8 +19,11 @@ def test_two_machines_and_one_lake(machine, log, store, lake_url):
     assert set(seen) == {"GET"}, "nothing is sent, and nothing listed"
     assert not list(other.lake.rglob("*.tar")), "shards are brought when they are read"
 
-    trained = other.json("train", "--recipe", "lora-r8")
-    assert list(other.lake.rglob("*.tar")) and trained["adapters"]["lora-r8"]["data_version"]
+    ran = other.json("run")
+    assert list(other.lake.rglob("*.tar")) and set(ran["scores"]) == {"base", "lora-r8"} and ran["reason"]
+    assert other.json("promote", "1", "--force", "--reason", "to have one")["champion"]
+    champion = other.json("lineage", "champion")
+    assert champion["dataset_version"] == ran["dataset_version"] and champion["drops"] == ["monday"]
     bucket = lake_url.removeprefix("s3://").partition("/")[0]
     keys = store.keys(bucket)
     assert any(key.startswith("lake/mlflow/") and key.endswith("adapter_model.safetensors") for key in keys), "MLflow's artifacts lie in the lake"
