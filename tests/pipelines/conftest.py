@@ -63,6 +63,14 @@ def tiny_profile(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def one_recipe_profile(tiny_profile) -> Path:
+    """The same with one adapter to train."""
+    path = tiny_profile.with_name("one-recipe.yaml")
+    path.write_text(yaml.safe_dump(yaml.safe_load(tiny_profile.read_text()) | {"recipes": ["lora-r8"]}))
+    return path
+
+
+@pytest.fixture(scope="session")
 def built_models(tmp_path_factory, tiny_profile) -> Path:
     """The nano weights, built once: building them takes longer than using them."""
     from cosmos_ops.base_models import load_world_model

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 import mlflow
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -105,24 +104,11 @@ def test_generate_writes_a_video(adapted, tmp_path):
     assert "missing.png" in adapted.run("generate", "--image", str(tmp_path / "missing.png"), "--prompt", "x", "--adapter", "none", code=2).stderr
 
 
-def test_an_incumbent_joins_the_next_run(adapted, copy_of, tmp_path):
-    from tests.fixtures.lerobot_factory import write_lerobot
-
-    home = copy_of(adapted)
-    home.run("promote", "1", "--force", "--reason", "to have an incumbent")
-    home.run("ingest", str(write_lerobot(tmp_path / "tuesday", episodes=6, frames=24, seed=7)))
-    outcome = home.json("run", "--recipe", "lora-r8")
-    assert "incumbent" in outcome["scores"] and not outcome["unchanged"]
-    samples = pq.read_table(home.lake / "datasets" / outcome["dataset_version"] / "samples.parquet", columns=["drop"])
-    assert set(samples["drop"].to_pylist()) == {"monday", "tuesday"}
-
-
 @pytest.fixture
-def longer(home, log, built_models, tiny_profile, tmp_path):
+def longer(home, log, built_models, one_recipe_profile, tmp_path):
     """A home with a drop, and a profile whose one recipe trains long enough to be disturbed."""
-    settings = yaml.safe_load(tiny_profile.read_text())
+    settings = yaml.safe_load(one_recipe_profile.read_text())
     settings["training"]["overrides"] |= {"steps": 60}
-    settings["recipes"] = ["lora-r8"]
     profile = tmp_path / "longer.yaml"
     profile.write_text(yaml.safe_dump(settings))
     home = type(home)(home.path, profile)

@@ -17,6 +17,7 @@ from cosmos_ops.quality.assess import assess_drop
 from cosmos_ops.shards.write import write_shards
 from pipelines.environments import PROJECT
 from tests.fixtures.lerobot_factory import write_lerobot
+from tests.pipelines.conftest import one_recipe_profile, tiny_profile  # noqa: F401  fixtures
 from tests.ray.nodes import die, gated, refuse, wait_for
 from tests.shards.lakes import ready_for_shards, small_profile
 
@@ -110,10 +111,11 @@ def test_a_part_that_kills_its_worker_is_given_up_with_one_line(workers, tmp_pat
     assert os.getpid() not in {int(path.name) for path in tmp_path.iterdir()}
 
 
-def test_the_command_line_ingests_a_drop_with_the_cluster(cluster, workers, tmp_path):
-    log = write_lerobot(tmp_path / "toy", episodes=3, frames=60)
-    variables = {"COSMOS_ENV": "ray", "COSMOS_HOME": str(tmp_path / "home"), "PYTHONPATH": str(PROJECT)}
-    before = drivers(cluster)
+@pytest.mark.timeout(1200)
+def test_the_command_line_does_the_main_job_with_the_cluster(cluster, workers, one_recipe_profile, tmp_path):  # noqa: F811
+    log = write_lerobot(tmp_path / "toy", episodes=6, frames=24)
+    variables = {"COSMOS_ENV": "ray", "COSMOS_HOME": str(tmp_path / "home"), "COSMOS_PROFILE": str(one_recipe_profile), "PYTHONPATH": str(PROJECT)}
+    before, submitted = drivers(cluster), trainings(cluster)
 
     def call(*arguments):
         done = subprocess.run(
@@ -129,7 +131,18 @@ def test_the_command_line_ingests_a_drop_with_the_cluster(cluster, workers, tmp_
     assert findings["ray cluster"]["ok"] and "2 nodes, 2 CPUs, 0 GPUs" in findings["ray cluster"]["detail"]
     assert findings["ray token"]["ok"] and findings["ray jobs"]["ok"] and findings["ray nodes"]["ok"]
 
+    ran = call("run")
+    assert set(ran["scores"]) == {"base", "lora-r8"} and ran["reason"]
+    assert trainings(cluster) == sorted([*submitted, "SUCCEEDED"])
+    assert call("promote", "1", "--force", "--reason", "to have one")["champion"]
+    assert call("lineage", "champion")["dataset_version"] == ran["dataset_version"]
+
 
 def drivers(cluster) -> int:
     """Programs that have ever joined the cluster to hand out tasks."""
     return sum(job.submission_id is None for job in client_of(cluster.address).list_jobs())
+
+
+def trainings(cluster) -> list[str]:
+    """How the jobs that were ever submitted to the cluster ended."""
+    return sorted(str(job.status.value) for job in client_of(cluster.address).list_jobs() if job.submission_id)
