@@ -14,7 +14,7 @@ from tests.fixtures.lerobot_factory import write_lerobot
 from tests.pipelines.conftest import Home, built_models, copy_of, home, log, tiny_profile  # noqa: F401  fixtures
 
 MEASURED = os.environ.get("COSMOS_TEST_FAULTS")
-"""A file to which each fault's measured recovery is appended as a line of JSON; docs/FAULTS.md holds such figures."""
+"""A file to which each fault's measured recovery is appended as a line of JSON; the README holds such figures."""
 
 
 @pytest.fixture
